@@ -1,0 +1,216 @@
+//! What the user declares in Git, validated: how a service is deployed, judged and undone.
+//!
+//! The text form and its defaults live in the configuration; these are the values after it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use analysis::{Check, Settings, Test};
+use serde::{Deserialize, Serialize};
+
+use crate::freeze::Freeze;
+use crate::weight::Weight;
+
+/// A validated policy.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Policy {
+    /// The service's name.
+    pub name: String,
+    /// Globs: commits that touch these are deployments of this service.
+    pub paths: Vec<String>,
+    /// Where versions run.
+    pub target: Target,
+    /// What moves traffic.
+    pub router: Router,
+    /// Where observations come from.
+    pub metrics: Metrics,
+    /// How the weight rises.
+    pub steps: Steps,
+    /// How long to go on watching at 100 % with the old version kept warm.
+    pub bake: Duration,
+    /// Checks, tolerances and error probabilities.
+    pub analysis: Settings,
+    /// What a failed deployment does to Git.
+    pub on_fail: OnFail,
+    /// What a deadline without an answer does.
+    pub on_inconclusive: OnInconclusive,
+    /// Times in which no step advances.
+    pub freezes: Vec<Freeze>,
+    /// Names of the channels that hear of it.
+    pub notify: Vec<String>,
+}
+
+impl Policy {
+    /// The policy with one more check where the embedded proxy is not its only source: failures as
+    /// the caller sees them. A version that fails every request is then out within about a second,
+    /// however seldom its own metrics are read.
+    #[must_use]
+    pub fn watched_at_the_edge(mut self) -> Self {
+        let Router::Proxy(_) = &self.router;
+        let known = self.analysis.checks.iter().any(|check| check.reads == EDGE);
+        if self.metrics != Metrics::Proxy && !known {
+            let test = Test::Errors {
+                ratio: EDGE_RATIO,
+                absolute: EDGE_ABSOLUTE,
+            };
+            self.analysis.checks.push(Check {
+                name: EDGE.to_owned(),
+                reads: EDGE.to_owned(),
+                test,
+            });
+        }
+        self
+    }
+}
+
+/// Where versions run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Target {
+    /// Local processes of a checkout of the revision.
+    Process(ProcessTarget),
+}
+
+/// How a version runs as local processes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessTarget {
+    /// Program and arguments; `${PORT}` is replaced.
+    pub command: Vec<String>,
+    /// Additional environment.
+    pub environment: BTreeMap<String, String>,
+    /// Relative to the checkout.
+    pub working_directory: Option<String>,
+    /// Answers 2xx or 3xx when the version can serve.
+    pub health_path: String,
+    /// How long it may take to become healthy.
+    pub start_timeout: Duration,
+    /// Between SIGTERM and SIGKILL.
+    pub stop_grace: Duration,
+    /// Processes per version; at least 1.
+    pub instances: u16,
+}
+
+/// What moves traffic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Router {
+    /// Serin's own proxy.
+    Proxy(ProxyRoute),
+}
+
+/// How the embedded proxy serves the service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyRoute {
+    /// Address and port to listen on, e.g. `127.0.0.1:8080`.
+    pub listen: String,
+    /// A request without an answer for this long counts as failed.
+    pub timeout: Duration,
+    /// Cookie that keeps a visitor on one version.
+    pub sticky_cookie: Option<String>,
+    /// Header name and value that always reach the canary.
+    pub testers: Option<(String, String)>,
+    /// Speak HTTP/2 cleartext to the service (gRPC).
+    pub upstream_http2: bool,
+}
+
+/// Where observations come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Metrics {
+    /// The embedded proxy's own counters.
+    Proxy,
+    /// Each instance's metrics page, read by Serin itself.
+    Scrape {
+        /// Path of the page.
+        path: String,
+        /// Between two reads.
+        interval: Duration,
+    },
+    /// A Prometheus server from `serin.yaml`.
+    Prometheus {
+        /// Its name there.
+        provider: String,
+        /// Label that tells the versions apart, e.g. `version`.
+        version_label: String,
+        /// Further label matchers, e.g. `{job: checkout}`.
+        labels: BTreeMap<String, String>,
+        /// The server's scrape interval.
+        interval: Duration,
+    },
+}
+
+/// How the weight rises.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Steps {
+    /// The ramp by evidence: as fast as `harm` allows along a ladder.
+    Auto {
+        /// The first weight; above 0.
+        first: Weight,
+        /// Longest stay on one rung.
+        deadline: Duration,
+    },
+    /// Weights by hand, strictly rising, below 100 %; the same evidence is their gate.
+    ByHand(Vec<StepPolicy>),
+}
+
+/// One step by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepPolicy {
+    /// Canary's share.
+    pub weight: Weight,
+    /// Shortest stay.
+    pub at_least: Duration,
+    /// Longest stay.
+    pub deadline: Duration,
+}
+
+/// What a failed deployment does to Git.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OnFail {
+    /// How the revert is written.
+    pub revert: Revert,
+    /// Circuit breaker: at most `count` automatic reverts within `per`; beyond it a person decides.
+    pub limits: Vec<Limit>,
+    /// Globs of files whose change is never undone without a person.
+    pub irreversible: Vec<String>,
+}
+
+/// How the revert is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Revert {
+    /// On the tip of the branch, without force.
+    Push,
+    /// On a branch of its own, for a person to merge.
+    PullRequest,
+    /// Not at all; the patch is shown.
+    None,
+}
+
+/// At most `count` within `per`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// At least 1.
+    pub count: u32,
+    /// Sliding window.
+    pub per: Duration,
+}
+
+/// What a deadline without an answer does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum OnInconclusive {
+    /// Keep the weight and ask a person; later evidence still decides.
+    Hold,
+    /// Traffic goes back; Git is left to a person, since nothing is proven.
+    RollBack,
+    /// Go on as if it had passed.
+    Promote,
+}
+
+/// What a check reads that is fed by the embedded proxy beside another source: failures as the
+/// caller sees them, several times a second.
+pub const EDGE: &str = "edge";
+
+/// Tolerance of the check at the edge: the defaults of `errors`.
+const EDGE_RATIO: f64 = 1.25;
+
+/// Additional share of failing requests that the check at the edge tolerates.
+const EDGE_ABSOLUTE: f64 = 0.001;
