@@ -58,7 +58,7 @@ impl Assessment {
             evidence: settings
                 .checks
                 .iter()
-                .map(|check| CheckEvidence::new(settings, check))
+                .map(|check| CheckEvidence::new(settings, check, history))
                 .collect(),
             peak: 0.0,
             latest: None,
@@ -154,7 +154,7 @@ impl Assessment {
                 .comparisons
                 .first()
                 .filter(|comparison| comparison.bounds.is_none())
-                .map_or(crate::Counts::default(), |errors| errors.baseline);
+                .map_or(crate::Counts::default(), |errors| errors.calm.usual());
             history.absorb(&evidence.name, errors, &evidence.profile);
         }
         history

@@ -7,6 +7,7 @@ use statrs::distribution::{ContinuousCDF, Normal};
 
 use crate::{
     Counts, EffectiveTolerance,
+    calm::Calm,
     sequential::{Absolute, Exposure, Mirror, Ratio, RatioInterval, as_f64, weighted_sum},
 };
 
@@ -28,13 +29,16 @@ pub(crate) struct Comparison {
     worse: Ratio,
     restart: Restart,
     pub(crate) mirror: Mirror,
+    pub(crate) calm: Calm,
     pub(crate) interval: RatioInterval,
     pub(crate) canary: Counts,
     pub(crate) baseline: Counts,
     /// Requests per scrape lately, canary and baseline.
     recent: (f64, f64),
-    /// Both arms together since the last bake.
-    segment: Counts,
+    /// Both arms together, without the scrapes in which stable was not as usual.
+    calm_total: Counts,
+    /// Both arms together since a bake was left, where what was unusual has shown to be the same for both.
+    segment: Option<Counts>,
     /// The canary alone against what the ramp showed, while baking.
     pub(crate) bake: Option<Watch>,
 }
@@ -104,11 +108,13 @@ impl Comparison {
             worse: Ratio::new(ratio, absolute),
             restart: Restart::default(),
             mirror: Mirror::new(ratio),
+            calm: Calm::default(),
             interval: RatioInterval::default(),
             canary: Counts::default(),
             baseline: Counts::default(),
             recent: (0.0, 0.0),
-            segment: Counts::default(),
+            calm_total: Counts::default(),
+            segment: None,
             bake: None,
         }
     }
@@ -118,6 +124,12 @@ impl Comparison {
         Self { bounds: Some(bounds), ..Self::errors(tolerance.ratio, absolute) }
     }
 
+    /// The same with what is usual for the service, from earlier rollouts.
+    pub(crate) fn knowing(mut self, usual: Counts) -> Self {
+        self.calm = Calm::knowing(usual);
+        self
+    }
+
     /// Takes in one stratum of one scrape with both arms.
     pub(crate) fn update(&mut self, canary: Counts, baseline: Counts) {
         let seen = Exposure::new(canary, baseline);
@@ -125,11 +137,18 @@ impl Comparison {
         if let Some(restarted) = &mut self.restart.process {
             restarted.update(&seen);
         }
-        self.mirror.update(&seen);
+        if self.calm.take(baseline) {
+            self.mirror.update(&seen);
+            self.calm_total.add(canary);
+            self.calm_total.add(baseline);
+        }
+        if let Some(segment) = &mut self.segment {
+            segment.add(canary);
+            segment.add(baseline);
+        }
         self.interval.update(&seen);
         for (total, more) in [(&mut self.canary, canary), (&mut self.baseline, baseline)] {
             total.add(more);
-            self.segment.add(more);
         }
         self.recent.0 = RECENT * self.recent.0 + seen.canary;
         self.recent.1 = RECENT * self.recent.1 + seen.baseline;
@@ -154,15 +173,13 @@ impl Comparison {
 
     /// Begins to hold the canary alone against what both arms showed so far.
     ///
-    /// The reference is an upper confidence bound of the share over both arms, of everything seen and of what was seen since the last bake, whichever is larger; what the ramp would have
+    /// The reference is an upper confidence bound of the share over both arms, of everything seen while stable was as usual and of all that was seen since the last bake, whichever is larger; what the ramp would have
     /// promoted is tolerated on top: `ratio` x reference + the larger of the tolerance and `harm`.
     pub(crate) fn enter_bake(&mut self, harm: f64, false_alarm: f64) {
-        let mut all = self.canary;
-        all.add(self.baseline);
         // A tenth of alpha for the reference itself, so that it adds little to the false alarms.
-        let mut reference = upper_share(all, false_alarm / 10.0);
-        if self.segment.of >= ENOUGH_FOR_REFERENCE {
-            reference = reference.max(upper_share(self.segment, false_alarm / 10.0));
+        let mut reference = upper_share(self.calm_total, false_alarm / 10.0);
+        if let Some(segment) = self.segment.filter(|s| s.of >= ENOUGH_FOR_REFERENCE) {
+            reference = reference.max(upper_share(segment, false_alarm / 10.0));
         }
         let limit = self.worse.ratio() * reference + self.worse.absolute().max(harm);
         let limit = Absolute::new(limit.min(1.0));
@@ -172,7 +189,7 @@ impl Comparison {
     pub(crate) fn leave_bake(&mut self) {
         self.bake = None;
         self.restart.begin(self.worse.ratio(), self.worse.absolute());
-        self.segment = Counts::default();
+        self.segment = Some(Counts::default());
     }
 }
 

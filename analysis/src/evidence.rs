@@ -80,7 +80,8 @@ struct Pending {
 }
 
 impl CheckEvidence {
-    pub(crate) fn new(settings: &Settings, check: &Check) -> Self {
+    pub(crate) fn new(settings: &Settings, check: &Check, history: &History) -> Self {
+        let usual = history.reference(&check.name).map_or(Counts::default(), |known| known.errors);
         let mut evidence = Self {
             name: check.name.clone(),
             comparisons: Vec::new(),
@@ -95,9 +96,8 @@ impl CheckEvidence {
         };
         match &check.test {
             Test::Errors { ratio, absolute } => {
-                evidence
-                    .comparisons
-                    .push(Comparison::errors(sane_ratio(*ratio), sane_share(*absolute)));
+                let comparison = Comparison::errors(sane_ratio(*ratio), sane_share(*absolute));
+                evidence.comparisons.push(comparison.knowing(usual));
             }
             Test::Latency { .. } => {}
             Test::ErrorObjective { at_most, .. } => {
@@ -238,7 +238,10 @@ impl CheckEvidence {
         self.comparisons = profile
             .thresholds(stretch, sane_ratio(ratio))
             .iter()
-            .map(|tolerance| Comparison::slower(tolerance, 0.0))
+            .map(|tolerance| {
+                let usual = profile.slower_than(tolerance.baseline_bound);
+                Comparison::slower(tolerance, 0.0).knowing(usual)
+            })
             .collect();
         if !self.comparisons.is_empty() {
             self.canary_bounds = Vec::new();

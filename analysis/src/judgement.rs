@@ -10,6 +10,9 @@ use crate::{
     sequential::{Absolute, requests_until_allowed},
 };
 
+/// A check that needs more canary requests than this is told not to get there at this rate.
+const MOST_NEEDED: f64 = 1e8;
+
 /// `ln(1 / probability)`, finite for every input.
 pub(crate) fn log_threshold(probability: f64) -> f64 {
     if probability.is_finite() {
@@ -75,6 +78,8 @@ fn find(
         (_, None) => true,
         (None, Some(_)) => false,
     };
+    // While baking there is no weight left to be asked for.
+    let next = assessment.bake.is_none().then_some(next);
     let mut finding = match &check.test {
         Test::Errors { .. } => relative(settings, check, evidence, settings.harm, next),
         Test::Latency { .. } => relative(settings, check, evidence, settings.latency_harm, next),
@@ -98,7 +103,7 @@ fn relative(
     check: &Check,
     evidence: &CheckEvidence,
     harm: f64,
-    next: f64,
+    next: Option<f64>,
 ) -> Finding {
     let alpha = log_threshold(settings.false_alarm);
     let beta = log_threshold(settings.false_promotion);
@@ -131,7 +136,7 @@ fn relative(
     finding.allowed = if failed { 0.0 } else { allowed };
     finding.status = if failed {
         Status::Fail
-    } else if reaches(allowed, next) {
+    } else if reaches(allowed, next.unwrap_or(1.0)) {
         Status::Pass
     } else {
         Status::Undecided
@@ -143,7 +148,9 @@ fn relative(
     let shown = if failed || worst_log_e > 0.0 { worst } else { slowest };
     describe(&mut finding, shown, settings.false_alarm);
     let mut needs = Needs::Nothing;
-    if finding.status == Status::Undecided {
+    if let Some(next) = next
+        && finding.status == Status::Undecided
+    {
         let requests = requests_until_allowed(
             &slowest.mirror,
             next,
@@ -152,10 +159,13 @@ fn relative(
             slowest.baseline.share(),
             slowest.proportion(),
         );
-        finding.needs = requests.map(round_up);
+        finding.needs = requests.filter(|needed| *needed < MOST_NEEDED).map(round_up);
         needs = finding.needs.map_or(Needs::Unknown, Needs::Requests);
+        if slowest.calm.disturbed {
+            needs = Needs::Calm;
+        }
     }
-    finding.sentence = sentence::relative(&finding, shown, alpha, next, needs);
+    finding.sentence = sentence::relative(&finding, shown, alpha, next.unwrap_or(1.0), needs);
     finding
 }
 

@@ -9,7 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Test, sequential::as_f64};
+use crate::{Counts, Test, sequential::as_f64};
 
 /// Most thresholds of one check: one per quantile below.
 pub(crate) const MOST_THRESHOLDS: usize = 6;
@@ -143,6 +143,13 @@ impl LatencyProfile {
             self.le = common;
             self.counts = sums;
         }
+    }
+
+    /// Requests that took longer than `bound`, of all.
+    pub(crate) fn slower_than(&self, bound: f64) -> Counts {
+        let faster = self.le.partition_point(|le| *le <= bound);
+        let events = self.counts.iter().skip(faster).fold(0_u64, |sum, c| sum.saturating_add(*c));
+        Counts { events, of: self.total() }
     }
 
     /// The same requests on fewer bounds, all of which it has.

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod assessment;
+mod calm;
 pub mod check;
 mod comparison;
 mod evidence;

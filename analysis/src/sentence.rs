@@ -16,6 +16,7 @@ pub(crate) enum Needs {
     Nothing,
     Requests(u64),
     Unknown,
+    Calm,
 }
 
 /// A relative check with data.
@@ -47,6 +48,9 @@ pub(crate) fn relative(
             grouped(about(requests)),
             percent(next)
         ),
+        Needs::Calm => {
+            "; stable itself does unusually badly, which proves nothing for the canary".to_owned()
+        }
         Needs::Unknown => format!("; {} cannot be allowed at this rate", percent(next)),
     };
     format!(

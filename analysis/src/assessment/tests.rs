@@ -143,6 +143,20 @@ fn data_that_stops_is_no_data() {
 }
 
 #[test]
+fn an_incident_of_both_versions_proves_nothing_for_the_canary() {
+    let settings = settings(vec![errors()]);
+    // All is well for a while, and then everything fails alike for half a minute.
+    let calm = (0..30).map(|s| pair(s, (0, 10), (1, 1900)));
+    let incident = (30..60).map(|s| pair(s, (3, 10), (570, 1900)));
+    let scrapes: Vec<_> = calm.chain(incident).collect();
+    let before = assessed(&settings, &scrapes[..30]).verdict(&settings, 0.1);
+    let after = assessed(&settings, &scrapes).verdict(&settings, 0.1);
+    assert!((after.allowed - before.allowed).abs() < 1e-9, "{} {}", before.allowed, after.allowed);
+    let sentence = &after.findings[0].sentence;
+    assert!(sentence.contains("which proves nothing for the canary"), "{sentence}");
+}
+
+#[test]
 fn a_failure_stays_a_failure() {
     let settings = settings(vec![errors()]);
     let mut assessment = assessed(&settings, &[pair(0, (20, 100), (0, 9900))]);
