@@ -74,10 +74,7 @@ fn cut(text: &mut String, most: usize) {
         return;
     }
     let keep = most - FENCE.len() - 1;
-    let end = text
-        .char_indices()
-        .nth(keep)
-        .map_or(text.len(), |(index, _)| index);
+    let end = text.char_indices().nth(keep).map_or(text.len(), |(index, _)| index);
     text.truncate(end);
     if let Some(open) = text.rfind('<').filter(|&open| !text[open..].contains('>')) {
         text.truncate(open);
@@ -128,21 +125,15 @@ mod tests {
         assert!(count(&message["blocks"][0]["text"]["text"]) <= HEADER);
         assert!(count(&message["blocks"][1]["text"]["text"]) <= TEXT);
         assert_eq!(message["blocks"][1]["text"]["verbatim"], true);
-        assert_eq!(
-            message["blocks"][1]["fields"].as_array().unwrap().len(),
-            FIELDS
-        );
+        assert_eq!(message["blocks"][1]["fields"].as_array().unwrap().len(), FIELDS);
         assert!(count(&message["blocks"][1]["fields"][0]["text"]) <= FIELD);
     }
 
     #[test]
     fn what_is_no_message_is_refused() {
-        for refused in [
-            json!([]),
-            json!({}),
-            json!({"text": " "}),
-            json!({"text": "a", "blocks": 1}),
-        ] {
+        for refused in
+            [json!([]), json!({}), json!({"text": " "}), json!({"text": "a", "blocks": 1})]
+        {
             let mut message = refused.clone();
             assert!(slack(&mut message).is_err(), "{refused}");
         }

@@ -24,24 +24,9 @@ pub(crate) struct Limits {
 /// From what a reader can use down to what fits any size limit: the last bounds every alert below
 /// 20 kB of JSON whatever it holds (checked by a test with the widest characters).
 pub(crate) const LIMITS: [Limits; 3] = [
-    Limits {
-        sentence: 500,
-        name: 120,
-        address: 1000,
-        items: 20,
-    },
-    Limits {
-        sentence: 200,
-        name: 80,
-        address: 400,
-        items: 8,
-    },
-    Limits {
-        sentence: 80,
-        name: 50,
-        address: 200,
-        items: 3,
-    },
+    Limits { sentence: 500, name: 120, address: 1000, items: 20 },
+    Limits { sentence: 200, name: 80, address: 400, items: 8 },
+    Limits { sentence: 80, name: 50, address: 200, items: 3 },
 ];
 
 /// An alert cut to limits, and whether a list lost items.
@@ -68,10 +53,7 @@ pub(crate) fn bounded(alert: &Alert, limits: &Limits) -> (Alert, bool) {
         })
     });
     let dashboards = list(&alert.links.dashboards, limits, &mut cut, |link| {
-        Some(Link {
-            title: name(&link.title),
-            url: address(&link.url)?,
-        })
+        Some(Link { title: name(&link.title), url: address(&link.url)? })
     });
     let out = Alert {
         at: alert.at,
@@ -83,10 +65,7 @@ pub(crate) fn bounded(alert: &Alert, limits: &Limits) -> (Alert, bool) {
         deployment: alert.deployment.as_ref().map(name),
         occurrence: alert.occurrence,
         commit,
-        stable: alert
-            .stable
-            .as_ref()
-            .map(|revision| text::clean(revision, 64)),
+        stable: alert.stable.as_ref().map(|revision| text::clean(revision, 64)),
         evidence,
         timings: alert.timings,
         failed_canary_requests: alert.failed_canary_requests,
@@ -108,34 +87,22 @@ fn bounded_kind(kind: &Kind, limits: &Limits, cut: &mut bool) -> Kind {
     let name = |text: &String| text::clean(text, limits.name);
     let revision = |text: &String| text::clean(text, 64);
     let git = |git: &Git| match git {
-        Git::Reverted {
-            revision: of,
-            branch,
-        } => Git::Reverted {
-            revision: revision(of),
-            branch: branch.as_ref().map(name),
-        },
-        Git::PullRequest { url } => Git::PullRequest {
-            url: text::address(url, limits.address).unwrap_or_default(),
-        },
-        Git::NotReverted { why } => Git::NotReverted {
-            why: text::clean(why, limits.sentence),
-        },
+        Git::Reverted { revision: of, branch } => {
+            Git::Reverted { revision: revision(of), branch: branch.as_ref().map(name) }
+        }
+        Git::PullRequest { url } => {
+            Git::PullRequest { url: text::address(url, limits.address).unwrap_or_default() }
+        }
+        Git::NotReverted { why } => Git::NotReverted { why: text::clean(why, limits.sentence) },
     };
-    let mut files = |all: &Vec<String>| {
-        list(all, limits, cut, |file| {
-            Some(text::clean(file, limits.name))
-        })
-    };
+    let mut files =
+        |all: &Vec<String>| list(all, limits, cut, |file| Some(text::clean(file, limits.name)));
     match kind {
         Kind::Promoted => Kind::Promoted,
         Kind::Adopted => Kind::Adopted,
         Kind::RolledBack { git: of } => Kind::RolledBack { git: git(of) },
         Kind::Superseded { by } => Kind::Superseded { by: revision(by) },
-        Kind::Aborted { by, git: of } => Kind::Aborted {
-            by: name(by),
-            git: git(of),
-        },
+        Kind::Aborted { by, git: of } => Kind::Aborted { by: name(by), git: git(of) },
         Kind::Inconclusive { then } => Kind::Inconclusive { then: *then },
         Kind::NeedsPerson { need } => Kind::NeedsPerson {
             need: match need {
@@ -143,13 +110,11 @@ fn bounded_kind(kind: &Kind, limits: &Limits, cut: &mut bool) -> Kind {
                 Need::Approval | Need::Decision => need.clone(),
             },
         },
-        Kind::RevertedByPerson { by, revision: of } => Kind::RevertedByPerson {
-            by: name(by),
-            revision: revision(of),
-        },
-        Kind::DutyFailed { duty, of } => Kind::DutyFailed {
-            duty: *duty,
-            of: of.as_ref().map(name),
-        },
+        Kind::RevertedByPerson { by, revision: of } => {
+            Kind::RevertedByPerson { by: name(by), revision: revision(of) }
+        }
+        Kind::DutyFailed { duty, of } => {
+            Kind::DutyFailed { duty: *duty, of: of.as_ref().map(name) }
+        }
     }
 }

@@ -83,9 +83,7 @@ impl std::fmt::Debug for Templates {
             .filter(|format| format.own)
             .map(|format| format.name)
             .collect();
-        f.debug_struct("Templates")
-            .field("own", &own)
-            .finish_non_exhaustive()
+        f.debug_struct("Templates").field("own", &own).finish_non_exhaustive()
     }
 }
 
@@ -147,11 +145,7 @@ impl Templates {
             });
             problems.dedup();
         }
-        if problems.is_empty() {
-            Ok(templates)
-        } else {
-            Err(problems)
-        }
+        if problems.is_empty() { Ok(templates) } else { Err(problems) }
     }
 
     /// Renders an alert in all formats. Same alert, same bytes.
@@ -180,14 +174,12 @@ impl Templates {
             bounds::slack(&mut message).map_err(|what| (None, what.to_owned()))?;
             Ok(message.to_string())
         };
-        self.slack
-            .render(context, problems, finish)
-            .unwrap_or_else(|| {
-                let mut escaped = Vec::new();
-                // Writing to memory does not fail; an empty text would still be better than none.
-                let _infallible = text::escape_slack(view.headline(), &mut escaped);
-                format!("{{\"text\":\"{}\"}}", String::from_utf8_lossy(&escaped))
-            })
+        self.slack.render(context, problems, finish).unwrap_or_else(|| {
+            let mut escaped = Vec::new();
+            // Writing to memory does not fail; an empty text would still be better than none.
+            let _infallible = text::escape_slack(view.headline(), &mut escaped);
+            format!("{{\"text\":\"{}\"}}", String::from_utf8_lossy(&escaped))
+        })
     }
 
     /// Tries ever smaller limits until the event fits.
@@ -250,33 +242,21 @@ impl Format {
         let mut engine = Tera::default();
         engine.set_escape_fn(escape);
         engine.autoescape_on([""]);
-        engine.register_filter("safe", |value: Value, _: Kwargs, _: &State| {
-            match value.as_str() {
-                Some(text) if !value.is_safe() => Value::normal_string(text),
-                Some(_) | None => value,
-            }
+        engine.register_filter("safe", |value: Value, _: Kwargs, _: &State| match value.as_str() {
+            Some(text) if !value.is_safe() => Value::normal_string(text),
+            Some(_) | None => value,
         });
         engine
             .add_raw_template(Self::BUILTIN, template)
             .expect("the built-in templates are parsed by a test");
-        Self {
-            name,
-            engine,
-            own: false,
-        }
+        Self { name, engine, own: false }
     }
 
     fn replace(&mut self, template: &str) -> Result<(), TemplateProblem> {
-        let problem = |line, what| TemplateProblem {
-            template: self.name.to_owned(),
-            line,
-            what,
-        };
+        let problem = |line, what| TemplateProblem { template: self.name.to_owned(), line, what };
         if template.len() > MOST_TEMPLATE_BYTES {
-            let what = format!(
-                "is {} bytes long, at most {MOST_TEMPLATE_BYTES} are read",
-                template.len()
-            );
+            let what =
+                format!("is {} bytes long, at most {MOST_TEMPLATE_BYTES} are read", template.len());
             return Err(problem(None, what));
         }
         if let Err(error) = self.engine.add_raw_template(Self::OWN, template) {
@@ -285,10 +265,7 @@ impl Format {
         }
         // A component may call itself without end, which no limit here would stop.
         if self.engine.get_component_names().next().is_some() {
-            return Err(problem(
-                None,
-                "defines a component; write it out instead".to_owned(),
-            ));
+            return Err(problem(None, "defines a component; write it out instead".to_owned()));
         }
         self.own = true;
         Ok(())
@@ -301,11 +278,7 @@ impl Format {
         problems: &mut Vec<TemplateProblem>,
         finish: impl Fn(String) -> Result<String, Fault>,
     ) -> Option<String> {
-        let names = if self.own {
-            &[Self::OWN, Self::BUILTIN][..]
-        } else {
-            &[Self::BUILTIN]
-        };
+        let names = if self.own { &[Self::OWN, Self::BUILTIN][..] } else { &[Self::BUILTIN] };
         for name in names {
             let mut out = Bounded(Vec::new());
             let rendered = self
@@ -319,11 +292,7 @@ impl Format {
             match rendered {
                 Ok(text) => return Some(text),
                 Err((line, what)) => {
-                    problems.push(TemplateProblem {
-                        template: self.name.to_owned(),
-                        line,
-                        what,
-                    });
+                    problems.push(TemplateProblem { template: self.name.to_owned(), line, what });
                 }
             }
         }
@@ -337,10 +306,7 @@ fn context(view: &View) -> Context {
 
 fn parse(rendered: &str) -> Result<Json, Fault> {
     serde_json::from_str(rendered).map_err(|error| {
-        (
-            None,
-            format!("does not make valid JSON: {error}; its output has a mistake there"),
-        )
+        (None, format!("does not make valid JSON: {error}; its output has a mistake there"))
     })
 }
 
@@ -348,10 +314,7 @@ fn parse(rendered: &str) -> Result<Json, Fault> {
 fn fault(error: &tera::Error) -> Fault {
     let kind = error.kind();
     if let ErrorKind::SyntaxError(report) | ErrorKind::RenderingError(report) = kind {
-        return (
-            Some(report.span().start_line),
-            text::clean(report.message(), 300),
-        );
+        return (Some(report.span().start_line), text::clean(report.message(), 300));
     }
     if let ErrorKind::Io(_) = kind {
         return (None, format!("makes more than {MOST_OUTPUT_BYTES} bytes"));

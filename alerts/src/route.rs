@@ -86,37 +86,24 @@ impl Routes {
         let kinds: BTreeSet<String> = Kind::NAMES.map(str::to_owned).into();
         for (name, channel) in &channels {
             if channel.notifiers.is_empty() {
-                problems.push(RouteProblem::Empty {
-                    name: text::clean(name, 60),
-                });
+                problems.push(RouteProblem::Empty { name: text::clean(name, 60) });
             }
             problems.extend(unknown(name, "notifier", &channel.notifiers, notifiers));
             problems.extend(unknown(name, "kind", &channel.only, &kinds));
         }
         for notifier in notifiers {
-            channels
-                .entry(notifier.clone())
-                .or_insert_with(|| Channel::of(notifier));
+            channels.entry(notifier.clone()).or_insert_with(|| Channel::of(notifier));
         }
         let known: BTreeSet<String> = channels.keys().cloned().collect();
         let duties = duties.unwrap_or_else(|| notifiers.clone());
         problems.extend(unknown("duties", "channel", &duties, &known));
-        if problems.is_empty() {
-            Ok(Self { channels, duties })
-        } else {
-            Err(problems)
-        }
+        if problems.is_empty() { Ok(Self { channels, duties }) } else { Err(problems) }
     }
 
     /// Whether all channels that a policy names exist: one problem for each that does not.
     pub fn validate(&self, notify: &[String]) -> Vec<RouteProblem> {
         let known: BTreeSet<String> = self.channels.keys().cloned().collect();
-        unknown(
-            "notify",
-            "channel",
-            &notify.iter().cloned().collect(),
-            &known,
-        )
+        unknown("notify", "channel", &notify.iter().cloned().collect(), &known)
     }
 
     /// The notifiers that hear an alert of a service whose policy names these channels, each once,
@@ -127,11 +114,8 @@ impl Routes {
     pub fn audience(&self, notify: &[String], kind: &Kind) -> BTreeSet<&str> {
         let duty = matches!(kind, Kind::DutyFailed { .. });
         let named = notify.iter().filter_map(|name| self.channels.get(name));
-        let of_duty = self
-            .duties
-            .iter()
-            .filter(|_| duty)
-            .filter_map(|name| self.channels.get(name));
+        let of_duty =
+            self.duties.iter().filter(|_| duty).filter_map(|name| self.channels.get(name));
         named
             .chain(of_duty)
             .filter(|channel| channel.hears(kind))
@@ -172,26 +156,13 @@ mod tests {
     }
 
     fn routes() -> Routes {
-        let deploys = Channel {
-            notifiers: names(&["slack", "hook"]),
-            ..Channel::of("slack")
-        };
-        let night = Channel {
-            at_least: Severity::Critical,
-            ..Channel::of("pager")
-        };
-        let reverts = Channel {
-            only: names(&["rolled_back"]),
-            ..Channel::of("hook")
-        };
+        let deploys = Channel { notifiers: names(&["slack", "hook"]), ..Channel::of("slack") };
+        let night = Channel { at_least: Severity::Critical, ..Channel::of("pager") };
+        let reverts = Channel { only: names(&["rolled_back"]), ..Channel::of("hook") };
         let channels = [("deploys", deploys), ("night", night), ("reverts", reverts)];
         let channels = channels.map(|(name, channel)| (name.to_owned(), channel));
-        Routes::new(
-            &names(&["slack", "hook", "pager"]),
-            channels.into(),
-            Some(names(&["night"])),
-        )
-        .unwrap()
+        Routes::new(&names(&["slack", "hook", "pager"]), channels.into(), Some(names(&["night"])))
+            .unwrap()
     }
 
     fn check(notify: &[&str], kind: &Kind, expected: &[&str]) {
@@ -203,23 +174,11 @@ mod tests {
 
     #[test]
     fn each_channel_hears_its_severities_and_kinds() {
-        let reverted = Kind::RolledBack {
-            git: Git::Reverted {
-                revision: "9a".to_owned(),
-                branch: None,
-            },
-        };
-        let stuck = Kind::RolledBack {
-            git: Git::NotReverted {
-                why: "conflict".to_owned(),
-            },
-        };
+        let reverted =
+            Kind::RolledBack { git: Git::Reverted { revision: "9a".to_owned(), branch: None } };
+        let stuck = Kind::RolledBack { git: Git::NotReverted { why: "conflict".to_owned() } };
         check(&["deploys"], &Kind::Promoted, &["hook", "slack"]);
-        check(
-            &["deploys", "deploys", "slack"],
-            &Kind::Promoted,
-            &["hook", "slack"],
-        );
+        check(&["deploys", "deploys", "slack"], &Kind::Promoted, &["hook", "slack"]);
         check(&["night", "reverts"], &Kind::Promoted, &[]);
         check(&["night", "reverts"], &reverted, &["hook"]);
         check(&["night", "reverts"], &stuck, &["hook", "pager"]);
@@ -229,27 +188,14 @@ mod tests {
 
     #[test]
     fn a_failed_duty_is_heard_without_any_policy() {
-        check(
-            &[],
-            &Kind::DutyFailed {
-                duty: Duty::Journal,
-                of: None,
-            },
-            &["pager"],
-        );
+        check(&[], &Kind::DutyFailed { duty: Duty::Journal, of: None }, &["pager"]);
         check(&[], &Kind::Promoted, &[]);
     }
 
     #[test]
     fn every_mistake_is_reported() {
-        let empty = Channel {
-            notifiers: BTreeSet::new(),
-            ..Channel::of("x")
-        };
-        let wrong = Channel {
-            only: names(&["rolledBack"]),
-            ..Channel::of("slak")
-        };
+        let empty = Channel { notifiers: BTreeSet::new(), ..Channel::of("x") };
+        let wrong = Channel { only: names(&["rolledBack"]), ..Channel::of("slak") };
         let channels = BTreeMap::from([("a".to_owned(), empty), ("b".to_owned(), wrong)]);
         let problems =
             Routes::new(&names(&["slack"]), channels, Some(names(&["ops"]))).unwrap_err();

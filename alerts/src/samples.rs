@@ -16,58 +16,32 @@ const REVERT: &str = "9ab8c7d6e5f40312a1b2c3d4e5f60718293a4b5c";
 pub fn all() -> Vec<Alert> {
     let mut all: Vec<Alert> = kinds().into_iter().map(|(_, alert)| alert).collect();
     all.extend(
-        kinds()
-            .into_iter()
-            .map(|(_, alert)| Alert::new(alert.kind, alert.at, String::new())),
+        kinds().into_iter().map(|(_, alert)| Alert::new(alert.kind, alert.at, String::new())),
     );
     all.push(hostile());
     all
 }
 
 /// One alert of every kind with all the facts that it can have, each with a name of its own.
-#[expect(clippy::too_many_lines, reason = "a flat list of samples")]
 pub fn kinds() -> Vec<(&'static str, Alert)> {
-    let git = || Git::Reverted {
-        revision: REVERT.to_owned(),
-        branch: Some("main".to_owned()),
-    };
+    let git = || Git::Reverted { revision: REVERT.to_owned(), branch: Some("main".to_owned()) };
     let failing = "errors failed: 3.1 % against 0.2 %, tolerated 1.25 times".to_owned();
-    let files = || {
-        vec![
-            "deploy/checkout/app.yaml".to_owned(),
-            "deploy/checkout/tax.yaml".to_owned(),
-        ]
-    };
+    let files =
+        || vec!["deploy/checkout/app.yaml".to_owned(), "deploy/checkout/tax.yaml".to_owned()];
     let need = |need| Kind::NeedsPerson { need };
-    let duty = |duty, of: Option<&str>| Kind::DutyFailed {
-        duty,
-        of: of.map(str::to_owned),
-    };
+    let duty = |duty, of: Option<&str>| Kind::DutyFailed { duty, of: of.map(str::to_owned) };
     let inconclusive = |then| Kind::Inconclusive { then };
-    let not_reverted = |why: &str| Git::NotReverted {
-        why: why.to_owned(),
-    };
+    let not_reverted = |why: &str| Git::NotReverted { why: why.to_owned() };
     let ada = || "Ada Lovelace".to_owned();
     let undecided = "the deadline of 10 min passed with too few requests".to_owned();
     vec![
-        (
-            "promoted",
-            full(
-                Kind::Promoted,
-                "every check passed with 12,000 requests".to_owned(),
-            ),
-        ),
-        (
-            "rolled_back_and_reverted",
-            full(Kind::RolledBack { git: git() }, failing.clone()),
-        ),
+        ("promoted", full(Kind::Promoted, "every check passed with 12,000 requests".to_owned())),
+        ("rolled_back_and_reverted", full(Kind::RolledBack { git: git() }, failing.clone())),
         (
             "rolled_back_with_pull_request",
             full(
                 Kind::RolledBack {
-                    git: Git::PullRequest {
-                        url: "https://git.example/shop/pulls/7".to_owned(),
-                    },
+                    git: Git::PullRequest { url: "https://git.example/shop/pulls/7".to_owned() },
                 },
                 failing.clone(),
             ),
@@ -75,63 +49,32 @@ pub fn kinds() -> Vec<(&'static str, Alert)> {
         (
             "rolled_back_without_revert",
             full(
-                Kind::RolledBack {
-                    git: not_reverted("the policy says `revert: none`"),
-                },
+                Kind::RolledBack { git: not_reverted("the policy says `revert: none`") },
                 failing.clone(),
             ),
         ),
         (
             "superseded",
-            full(
-                Kind::Superseded {
-                    by: REVERT.to_owned(),
-                },
-                "a newer commit arrived".to_owned(),
-            ),
+            full(Kind::Superseded { by: REVERT.to_owned() }, "a newer commit arrived".to_owned()),
         ),
         (
             "aborted",
             full(
-                Kind::Aborted {
-                    by: ada(),
-                    git: not_reverted("an abort leaves Git as it is"),
-                },
+                Kind::Aborted { by: ada(), git: not_reverted("an abort leaves Git as it is") },
                 "Ada Lovelace aborted: wrong tax table".to_owned(),
             ),
         ),
-        (
-            "inconclusive_held",
-            full(inconclusive(Unsettled::Held), undecided.clone()),
-        ),
-        (
-            "inconclusive_rolled_back",
-            full(inconclusive(Unsettled::RolledBack), undecided.clone()),
-        ),
-        (
-            "inconclusive_promoted",
-            full(inconclusive(Unsettled::Promoted), undecided),
-        ),
-        (
-            "needs_person_conflict",
-            full(need(Need::Conflict { files: files() }), failing.clone()),
-        ),
-        (
-            "needs_person_approval",
-            full(need(Need::Approval), failing.clone()),
-        ),
+        ("inconclusive_held", full(inconclusive(Unsettled::Held), undecided.clone())),
+        ("inconclusive_rolled_back", full(inconclusive(Unsettled::RolledBack), undecided.clone())),
+        ("inconclusive_promoted", full(inconclusive(Unsettled::Promoted), undecided)),
+        ("needs_person_conflict", full(need(Need::Conflict { files: files() }), failing.clone())),
+        ("needs_person_approval", full(need(Need::Approval), failing.clone())),
         ("needs_person_decision", full(need(Need::Decision), failing)),
-        (
-            "adopted",
-            full(Kind::Adopted, "nothing served before".to_owned()),
-        ),
+        ("adopted", full(Kind::Adopted, "nothing served before".to_owned())),
         (
             "reverted_by_person",
             full(
-                Kind::RevertedByPerson {
-                    by: ada(),
-                    revision: REVERT.to_owned(),
-                },
+                Kind::RevertedByPerson { by: ada(), revision: REVERT.to_owned() },
                 "Ada Lovelace reverted the commit; traffic is back on stable".to_owned(),
             ),
         ),
@@ -160,11 +103,7 @@ pub fn hostile() -> Alert {
             .repeat(size)
     };
     let mut alert = full(
-        Kind::NeedsPerson {
-            need: Need::Conflict {
-                files: vec![wicked(9); 500],
-            },
-        },
+        Kind::NeedsPerson { need: Need::Conflict { files: vec![wicked(9); 500] } },
         wicked(999),
     );
     alert.service = Some(wicked(99));
@@ -195,13 +134,8 @@ pub fn hostile() -> Alert {
         reverted_after_seconds: Some(f64::INFINITY),
     };
     alert.links.page = Some(format!("https://a.example/{}", "x".repeat(100_000)));
-    alert.links.dashboards = vec![
-        Link {
-            title: wicked(9),
-            url: "https://a.example/|<!channel>".to_owned()
-        };
-        500
-    ];
+    alert.links.dashboards =
+        vec![Link { title: wicked(9), url: "https://a.example/|<!channel>".to_owned() }; 500];
     alert
 }
 

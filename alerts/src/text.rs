@@ -64,9 +64,7 @@ fn unwanted(c: char) -> bool {
 /// The address if it is `http` or `https`, at most `most` bytes long and without blanks or control
 /// characters; what could end a link in a message is percent-encoded.
 pub(crate) fn address(url: &str, most: usize) -> Option<String> {
-    let rest = url
-        .strip_prefix("https://")
-        .or_else(|| url.strip_prefix("http://"))?;
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
     if rest.is_empty() || rest.starts_with('/') || url.len() > most {
         return None;
     }
@@ -75,10 +73,7 @@ pub(crate) fn address(url: &str, most: usize) -> Option<String> {
         if c.is_whitespace() || unwanted(c) {
             return None;
         }
-        if matches!(
-            c,
-            '|' | '<' | '>' | '"' | '\'' | '\\' | '`' | '^' | '{' | '}'
-        ) {
+        if matches!(c, '|' | '<' | '>' | '"' | '\'' | '\\' | '`' | '^' | '{' | '}') {
             let _infallible = write!(out, "%{:02X}", u32::from(c));
         } else {
             out.push(c);
@@ -205,10 +200,7 @@ pub(crate) fn escape_slack(text: &str, out: &mut dyn Write) -> io::Result<()> {
 fn mentions_all(rest: &str) -> bool {
     ["channel", "here", "everyone", "all", "group"]
         .iter()
-        .any(|word| {
-            rest.get(..word.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(word))
-        })
+        .any(|word| rest.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word)))
 }
 
 #[cfg(test)]
@@ -235,19 +227,11 @@ mod tests {
 
     #[test]
     fn only_web_addresses_are_links() {
-        assert_eq!(
-            address("https://a/b?c=d&e", 99).unwrap(),
-            "https://a/b?c=d&e"
-        );
+        assert_eq!(address("https://a/b?c=d&e", 99).unwrap(), "https://a/b?c=d&e");
         assert_eq!(address("https://a/|x>y", 99).unwrap(), "https://a/%7Cx%3Ey");
-        for refused in [
-            "javascript:alert(1)",
-            "https://",
-            "https:///x",
-            "http://a b",
-            "ftp://a",
-            "",
-        ] {
+        for refused in
+            ["javascript:alert(1)", "https://", "https:///x", "http://a b", "ftp://a", ""]
+        {
             assert_eq!(address(refused, 99), None, "{refused}");
         }
         assert_eq!(address(&format!("https://{}", "a".repeat(99)), 99), None);
@@ -259,10 +243,7 @@ mod tests {
             slack("<!channel> & <@U1> \"q\""),
             "&lt;!channel&gt; &amp; &lt;@U1&gt; \\\"q\\\""
         );
-        assert_eq!(
-            slack("@Here me@a.b @\u{1F986}"),
-            "@\u{2060}Here me@a.b @\u{1F986}"
-        );
+        assert_eq!(slack("@Here me@a.b @\u{1F986}"), "@\u{2060}Here me@a.b @\u{1F986}");
     }
 
     #[test]
@@ -277,23 +258,13 @@ mod tests {
 
     #[test]
     fn numbers_read_well() {
-        assert_eq!(
-            [0, 999, 1000, 1_234_567].map(whole),
-            ["0", "999", "1,000", "1,234,567"]
-        );
+        assert_eq!([0, 999, 1000, 1_234_567].map(whole), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!(decimal(Some(4.605)), "4.61");
         assert_eq!(decimal(Some(-12.34)), "-12.3");
         assert_eq!(decimal(Some(f64::NAN)), "\u{2013}");
         assert_eq!(
             [0.031, 0.9996, 8.24, 59.96, 3_599.6, 90_000.0].map(|s| seconds(s).unwrap()),
-            [
-                "31 ms",
-                "1.0 s",
-                "8.2 s",
-                "1 min 0 s",
-                "1 h 0 min",
-                "1 d 1 h"
-            ]
+            ["31 ms", "1.0 s", "8.2 s", "1 min 0 s", "1 h 0 min", "1 d 1 h"]
         );
         assert_eq!(seconds(f64::NAN), None);
         assert_eq!(seconds(-1.0), None);

@@ -66,11 +66,7 @@ impl Default for Throttle {
 impl Throttle {
     /// A throttle that remembers this many keys, at least one.
     pub fn new(capacity: usize) -> Self {
-        Self {
-            said: BTreeMap::new(),
-            oldest: BTreeSet::new(),
-            capacity: capacity.max(1),
-        }
+        Self { said: BTreeMap::new(), oldest: BTreeSet::new(), capacity: capacity.max(1) }
     }
 
     /// Decides about one alert and remembers it if it is told. A clock that goes back hushes.
@@ -138,15 +134,9 @@ mod tests {
     fn a_standing_trouble_is_told_every_hour_and_anew_after_it_was_over() {
         let mut throttle = Throttle::default();
         assert_eq!(throttle.admit("a", HOURLY, at(0)), Admission::Say);
-        assert_eq!(
-            throttle.admit("a", HOURLY, at(3_599)),
-            Admission::Hush { since: at(0) }
-        );
+        assert_eq!(throttle.admit("a", HOURLY, at(3_599)), Admission::Hush { since: at(0) });
         assert_eq!(throttle.admit("a", HOURLY, at(3_600)), Admission::Say);
-        assert_eq!(
-            throttle.admit("a", HOURLY, at(-9_999)),
-            Admission::Hush { since: at(3_600) }
-        );
+        assert_eq!(throttle.admit("a", HOURLY, at(-9_999)), Admission::Hush { since: at(3_600) });
         throttle.resolve("a");
         assert!(throttle.is_empty());
         assert_eq!(throttle.admit("a", HOURLY, at(3_601)), Admission::Say);
@@ -156,16 +146,10 @@ mod tests {
     fn memory_is_bounded_and_the_oldest_goes_first() {
         let mut throttle = Throttle::new(2);
         for (key, second) in [("a", 0), ("b", 1), ("c", 2)] {
-            assert_eq!(
-                throttle.admit(key, Repeat::Never, at(second)),
-                Admission::Say
-            );
+            assert_eq!(throttle.admit(key, Repeat::Never, at(second)), Admission::Say);
         }
         assert_eq!(throttle.len(), 2);
-        assert_eq!(
-            throttle.admit("c", Repeat::Never, at(3)),
-            Admission::Hush { since: at(2) }
-        );
+        assert_eq!(throttle.admit("c", Repeat::Never, at(3)), Admission::Hush { since: at(2) });
         assert_eq!(throttle.admit("a", Repeat::Never, at(4)), Admission::Say);
     }
 }

@@ -106,32 +106,25 @@ fn headline(alert: &Alert) -> String {
         Kind::RolledBack { git } => format!("rolled back{}", in_git(git)),
         Kind::Superseded { by } => format!("superseded by {}", text::short(by)),
         Kind::Aborted { by, git } => format!("aborted by {by}{}", in_git(git)),
-        Kind::Inconclusive {
-            then: Unsettled::Held,
-        } => "inconclusive, held".to_owned(),
-        Kind::Inconclusive {
-            then: Unsettled::RolledBack,
-        } => "inconclusive, rolled back by policy".to_owned(),
-        Kind::Inconclusive {
-            then: Unsettled::Promoted,
-        } => "inconclusive, promoted by policy".to_owned(),
-        Kind::NeedsPerson {
-            need: Need::Conflict { .. },
-        } => "needs a person: the revert conflicts with later commits".to_owned(),
-        Kind::NeedsPerson {
-            need: Need::Approval,
-        } => "needs a person: the revert waits for approval".to_owned(),
-        Kind::NeedsPerson {
-            need: Need::Decision,
-        } => "needs a person: not deployed".to_owned(),
+        Kind::Inconclusive { then: Unsettled::Held } => "inconclusive, held".to_owned(),
+        Kind::Inconclusive { then: Unsettled::RolledBack } => {
+            "inconclusive, rolled back by policy".to_owned()
+        }
+        Kind::Inconclusive { then: Unsettled::Promoted } => {
+            "inconclusive, promoted by policy".to_owned()
+        }
+        Kind::NeedsPerson { need: Need::Conflict { .. } } => {
+            "needs a person: the revert conflicts with later commits".to_owned()
+        }
+        Kind::NeedsPerson { need: Need::Approval } => {
+            "needs a person: the revert waits for approval".to_owned()
+        }
+        Kind::NeedsPerson { need: Need::Decision } => "needs a person: not deployed".to_owned(),
         Kind::Adopted => "adopted as stable".to_owned(),
         Kind::RevertedByPerson { by, .. } => format!("reverted by {by}"),
         Kind::DutyFailed { .. } => String::new(),
     };
-    let revision = alert
-        .commit
-        .as_ref()
-        .map(|commit| text::short(&commit.revision));
+    let revision = alert.commit.as_ref().map(|commit| text::short(&commit.revision));
     match (alert.service.as_deref(), revision) {
         (Some(service), Some(revision)) => format!("{service}: {revision} {what}"),
         (Some(service), None) => format!("{service}: {what}"),
@@ -180,23 +173,13 @@ fn facts(alert: &Alert) -> Vec<Fact> {
         },
     );
     if let Some(commit) = &alert.commit {
-        add(
-            "Commit",
-            Some(format!(
-                "{} {}",
-                text::short(&commit.revision),
-                commit.subject
-            )),
-        );
+        add("Commit", Some(format!("{} {}", text::short(&commit.revision), commit.subject)));
         add("Author", Some(commit.author.clone()));
     }
     add("Stable", alert.stable.as_deref().map(text::short));
     match alert.kind.git() {
         Some(Git::Reverted { revision, branch }) => {
-            let on = branch
-                .as_ref()
-                .map(|branch| format!(" on {branch}"))
-                .unwrap_or_default();
+            let on = branch.as_ref().map(|branch| format!(" on {branch}")).unwrap_or_default();
             add("Revert", Some(format!("{}{on}", text::short(revision))));
         }
         Some(Git::PullRequest { url }) => add("Revert", Some(format!("proposed {url}"))),
@@ -208,9 +191,7 @@ fn facts(alert: &Alert) -> Vec<Fact> {
     }
     add(
         "Failed requests",
-        alert
-            .failed_canary_requests
-            .map(|n| format!("{} because of the canary", text::whole(n))),
+        alert.failed_canary_requests.map(|n| format!("{} because of the canary", text::whole(n))),
     );
     add("Repository", alert.repository.clone());
     add("Deployment", alert.deployment.clone());
@@ -219,12 +200,8 @@ fn facts(alert: &Alert) -> Vec<Fact> {
 
 fn files(kind: &Kind) -> &[String] {
     match kind {
-        Kind::NeedsPerson {
-            need: Need::Conflict { files },
-        } => files,
-        Kind::NeedsPerson {
-            need: Need::Approval | Need::Decision,
-        }
+        Kind::NeedsPerson { need: Need::Conflict { files } } => files,
+        Kind::NeedsPerson { need: Need::Approval | Need::Decision }
         | Kind::Promoted
         | Kind::RolledBack { .. }
         | Kind::Superseded { .. }
@@ -248,21 +225,11 @@ fn table(rows: &[Evidence]) -> String {
     lines.extend(rows.iter().map(|row| {
         let evidence = match row.needed {
             Some(needed) => {
-                format!(
-                    "{} of {}",
-                    text::decimal(row.evidence),
-                    text::decimal(Some(needed))
-                )
+                format!("{} of {}", text::decimal(row.evidence), text::decimal(Some(needed)))
             }
             None => text::decimal(row.evidence),
         };
-        [
-            cell(&row.check),
-            cell(&row.canary),
-            cell(&row.baseline),
-            cell(&row.tolerated),
-            evidence,
-        ]
+        [cell(&row.check), cell(&row.canary), cell(&row.baseline), cell(&row.tolerated), evidence]
     }));
     let mut widths = [0; 5];
     for line in &lines {
@@ -301,27 +268,17 @@ fn links(alert: &Alert) -> Vec<Link> {
     let mut links = Vec::new();
     let mut add = |title: &str, url: Option<&String>| {
         if let Some(url) = url.filter(|url| !url.is_empty()) {
-            links.push(Link {
-                title: title.to_owned(),
-                url: url.clone(),
-            });
+            links.push(Link { title: title.to_owned(), url: url.clone() });
         }
     };
     add("Deployment", alert.links.page.as_ref());
-    add(
-        "Commit",
-        alert.commit.as_ref().and_then(|commit| commit.url.as_ref()),
-    );
+    add("Commit", alert.commit.as_ref().and_then(|commit| commit.url.as_ref()));
     add("Difference", alert.links.diff.as_ref());
     if let Some(Git::PullRequest { url }) = alert.kind.git() {
         add("Pull request", Some(url));
     }
     for link in &alert.links.dashboards {
-        let title = if link.title.is_empty() {
-            "Dashboard"
-        } else {
-            &link.title
-        };
+        let title = if link.title.is_empty() { "Dashboard" } else { &link.title };
         add(title, Some(&link.url));
     }
     links

@@ -183,14 +183,10 @@ impl Exposition {
     }
 
     /// The text of all metrics that have a value, in the order of their names.
-    #[expect(
-        clippy::missing_panics_doc,
-        reason = "writing to a string does not fail"
-    )]
+    #[expect(clippy::missing_panics_doc, reason = "writing to a string does not fail")]
     pub fn text(&self, format: Format) -> String {
         let mut out = String::with_capacity(4096);
-        self.write(format, &mut out)
-            .expect("writing to a string does not fail");
+        self.write(format, &mut out).expect("writing to a string does not fail");
         out
     }
 
@@ -198,10 +194,7 @@ impl Exposition {
         let mut metrics: Vec<&Metric> = TABLE.to_vec();
         metrics.sort_by_key(|metric| metric.name());
         for metric in metrics {
-            let Some(series) = self
-                .families
-                .get(metric.name())
-                .filter(|all| !all.is_empty())
+            let Some(series) = self.families.get(metric.name()).filter(|all| !all.is_empty())
             else {
                 continue;
             };
@@ -256,10 +249,7 @@ impl Exposition {
 }
 
 fn empty(metric: &Metric) -> Value {
-    Value::Buckets {
-        counts: vec![0; metric.bounds().len() + 1].into(),
-        sum: 0.0,
-    }
+    Value::Buckets { counts: vec![0; metric.bounds().len() + 1].into(), sum: 0.0 }
 }
 
 fn cut(label: &str) -> String {
@@ -310,11 +300,7 @@ fn sample(
     }
     if let Some(bound) = bound {
         // OpenMetrics wants `1.0`, which everything reads.
-        let bound = if bound.is_finite() {
-            format!("{bound:?}")
-        } else {
-            "+Inf".to_owned()
-        };
+        let bound = if bound.is_finite() { format!("{bound:?}") } else { "+Inf".to_owned() };
         write!(out, "{open}le=\"{bound}\"")?;
         open = ',';
     }

@@ -152,15 +152,13 @@ macro_rules! table {
 }
 
 /// Around 50 ms, the promise for the time from a verdict to weight 0.
-const TRAFFIC: &[f64] = &[
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
-];
+const TRAFFIC: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 /// From a push over a local path to a forge that queues.
 const REVERT: &[f64] = &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
 /// From a write to memory to a disk that stalls.
-const JOURNAL: &[f64] = &[
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0,
-];
+const JOURNAL: &[f64] =
+    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
 
 table! {
     Counter DEPLOYMENTS "serin_deployments_total" Count ["service" "outcome"] &[],
@@ -211,29 +209,12 @@ mod tests {
     fn every_name_follows_the_rule() {
         for metric in TABLE {
             let name = metric.name();
-            assert!(
-                name.starts_with("serin_") || name.starts_with("process_"),
-                "{name}"
-            );
-            assert!(
-                name.bytes().all(|c| c.is_ascii_lowercase() || c == b'_'),
-                "{name}"
-            );
-            assert_eq!(
-                metric.kind() == Type::Counter,
-                name.ends_with("_total"),
-                "{name}"
-            );
+            assert!(name.starts_with("serin_") || name.starts_with("process_"), "{name}");
+            assert!(name.bytes().all(|c| c.is_ascii_lowercase() || c == b'_'), "{name}");
+            assert_eq!(metric.kind() == Type::Counter, name.ends_with("_total"), "{name}");
             assert!(metric.family().ends_with(metric.unit().word()), "{name}");
-            assert!(
-                metric.help().ends_with('.') && !metric.help().contains('\n'),
-                "{name}"
-            );
-            assert_eq!(
-                metric.kind() == Type::Histogram,
-                !metric.bounds().is_empty(),
-                "{name}"
-            );
+            assert!(metric.help().ends_with('.') && !metric.help().contains('\n'), "{name}");
+            assert_eq!(metric.kind() == Type::Histogram, !metric.bounds().is_empty(), "{name}");
             assert!(metric.bounds().is_sorted_by(|a, b| a < b), "{name}");
         }
     }
@@ -246,10 +227,7 @@ mod tests {
             let labels: BTreeSet<_> = metric.labels().iter().collect();
             assert_eq!(labels.len(), metric.labels().len(), "{}", metric.name());
             for label in labels {
-                assert!(
-                    label.bytes().all(|c| c.is_ascii_lowercase() || c == b'_'),
-                    "{label}"
-                );
+                assert!(label.bytes().all(|c| c.is_ascii_lowercase() || c == b'_'), "{label}");
                 assert!(!label.starts_with("__") && *label != "le", "{label}");
             }
         }

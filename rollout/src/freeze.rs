@@ -42,41 +42,21 @@ impl Freeze {
     pub fn until(&self, now: Timestamp) -> Option<Timestamp> {
         match &self.window {
             Window::Span { from, to } => (*from <= now && now < *to).then_some(*to),
-            Window::Weekly {
-                days,
-                from,
-                to,
-                zone,
-            } => {
+            Window::Weekly { days, from, to, zone } => {
                 let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
                 let today = now.to_zoned(zone.clone()).date();
                 // A window that passes midnight began yesterday.
-                [today.yesterday().ok(), Some(today)]
-                    .into_iter()
-                    .flatten()
-                    .find_map(|day| {
-                        let begins =
-                            Weekday::from_monday_one_offset(day.weekday().to_monday_one_offset())
-                                .ok()?;
-                        days.contains(&begins.to_monday_one_offset())
-                            .then_some(())?;
-                        let last = if to <= from {
-                            day.checked_add(Span::new().days(1)).ok()?
-                        } else {
-                            day
-                        };
-                        let start = day
-                            .to_datetime(*from)
-                            .to_zoned(zone.clone())
-                            .ok()?
-                            .timestamp();
-                        let end = last
-                            .to_datetime(*to)
-                            .to_zoned(zone.clone())
-                            .ok()?
-                            .timestamp();
-                        (start <= now && now < end).then_some(end)
-                    })
+                [today.yesterday().ok(), Some(today)].into_iter().flatten().find_map(|day| {
+                    let begins =
+                        Weekday::from_monday_one_offset(day.weekday().to_monday_one_offset())
+                            .ok()?;
+                    days.contains(&begins.to_monday_one_offset()).then_some(())?;
+                    let last =
+                        if to <= from { day.checked_add(Span::new().days(1)).ok()? } else { day };
+                    let start = day.to_datetime(*from).to_zoned(zone.clone()).ok()?.timestamp();
+                    let end = last.to_datetime(*to).to_zoned(zone.clone()).ok()?.timestamp();
+                    (start <= now && now < end).then_some(end)
+                })
             }
         }
     }
@@ -84,10 +64,7 @@ impl Freeze {
 
 /// The freeze that holds at `now` and ends last, if any.
 pub fn frozen(freezes: &[Freeze], now: Timestamp) -> Option<(&Freeze, Timestamp)> {
-    freezes
-        .iter()
-        .filter_map(|f| Some((f, f.until(now)?)))
-        .max_by_key(|(_, end)| *end)
+    freezes.iter().filter_map(|f| Some((f, f.until(now)?))).max_by_key(|(_, end)| *end)
 }
 
 #[cfg(test)]
@@ -106,10 +83,7 @@ mod tests {
             to: Time::constant(8, 0, 0, 0),
             zone: "Europe/Berlin".to_owned(),
         };
-        let freeze = Freeze {
-            reason: "weekend".to_owned(),
-            window,
-        };
+        let freeze = Freeze { reason: "weekend".to_owned(), window };
         // 2026-11-27 is a Friday; Berlin is UTC+1.
         assert_eq!(freeze.until(at("2026-11-27T14:59:00Z")), None);
         let end = Some(at("2026-11-28T07:00:00Z"));
@@ -122,10 +96,7 @@ mod tests {
     fn the_freeze_that_ends_last_counts() {
         let span = |to| Freeze {
             reason: String::new(),
-            window: Window::Span {
-                from: at("2026-12-24T00:00:00Z"),
-                to: at(to),
-            },
+            window: Window::Span { from: at("2026-12-24T00:00:00Z"), to: at(to) },
         };
         let freezes = [span("2026-12-27T00:00:00Z"), span("2026-12-26T00:00:00Z")];
         let (_, end) = frozen(&freezes, at("2026-12-25T00:00:00Z")).unwrap();

@@ -63,40 +63,24 @@ impl Plan {
         for (index, step) in steps.iter().enumerate() {
             let (number, weight) = (index + 1, step.weight);
             if weight == Weight::ZERO || weight == Weight::FULL {
-                return Err(PlanError::OutOfRange {
-                    step: number,
-                    weight,
-                });
+                return Err(PlanError::OutOfRange { step: number, weight });
             }
             if weight <= before {
-                return Err(PlanError::NotRising {
-                    step: number,
-                    weight,
-                });
+                return Err(PlanError::NotRising { step: number, weight });
             }
             if step.deadline <= step.at_least {
                 return Err(PlanError::DeadlineTooEarly { step: number });
             }
             before = weight;
         }
-        if steps.is_empty() {
-            Err(PlanError::Empty)
-        } else {
-            Ok(Self { steps })
-        }
+        if steps.is_empty() { Err(PlanError::Empty) } else { Ok(Self { steps }) }
     }
 
     /// One step at 1 % for at most half an hour: what is left when a journal holds an older, invalid plan.
     pub(crate) fn smallest() -> Self {
         let weight = Weight::from_share(0.01);
         let deadline = Duration::from_mins(30);
-        Self {
-            steps: vec![StepPolicy {
-                weight,
-                at_least: Duration::ZERO,
-                deadline,
-            }],
-        }
+        Self { steps: vec![StepPolicy { weight, at_least: Duration::ZERO, deadline }] }
     }
 
     /// The steps, first to last.
@@ -111,9 +95,7 @@ impl Plan {
 
     /// The weight after step `index`: the next step's, or 100 %.
     pub fn after(&self, index: usize) -> Weight {
-        self.steps
-            .get(index + 1)
-            .map_or(Weight::FULL, |step| step.weight)
+        self.steps.get(index + 1).map_or(Weight::FULL, |step| step.weight)
     }
 }
 
@@ -121,11 +103,7 @@ fn ladder(first: Weight, deadline: Duration) -> Vec<StepPolicy> {
     std::iter::successors(Some(first.basis_points()), |w| w.checked_mul(LADDER_FACTOR))
         .take_while(|w| 0 < *w && *w < Weight::FULL.basis_points())
         .filter_map(|w| Weight::from_basis_points(w).ok())
-        .map(|weight| StepPolicy {
-            weight,
-            at_least: Duration::ZERO,
-            deadline,
-        })
+        .map(|weight| StepPolicy { weight, at_least: Duration::ZERO, deadline })
         .collect()
 }
 
@@ -145,16 +123,8 @@ mod tests {
     #[test]
     fn the_ladder_doubles_up_to_the_promotion() {
         let first = Weight::from_basis_points(100).unwrap();
-        let plan = Plan::new(&Steps::Auto {
-            first,
-            deadline: Duration::from_secs(60),
-        })
-        .unwrap();
-        let weights: Vec<_> = plan
-            .steps()
-            .iter()
-            .map(|s| s.weight.basis_points())
-            .collect();
+        let plan = Plan::new(&Steps::Auto { first, deadline: Duration::from_secs(60) }).unwrap();
+        let weights: Vec<_> = plan.steps().iter().map(|s| s.weight.basis_points()).collect();
         assert_eq!(weights, [100, 200, 400, 800, 1600, 3200, 6400]);
         assert_eq!(plan.after(6), Weight::FULL);
         assert_eq!(plan.after(0).basis_points(), 200);

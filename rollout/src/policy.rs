@@ -49,10 +49,7 @@ impl Policy {
         let Router::Proxy(_) = &self.router;
         let known = self.analysis.checks.iter().any(|check| check.reads == EDGE);
         if self.metrics != Metrics::Proxy && !known {
-            let test = Test::Errors {
-                ratio: EDGE_RATIO,
-                absolute: EDGE_ABSOLUTE,
-            };
+            let test = Test::Errors { ratio: EDGE_RATIO, absolute: EDGE_ABSOLUTE };
             self.analysis.checks.push(Check {
                 name: EDGE.to_owned(),
                 reads: EDGE.to_owned(),

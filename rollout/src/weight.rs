@@ -27,11 +27,7 @@ impl Weight {
     /// # Errors
     /// Above 10,000; write a share of at most 100 %.
     pub const fn from_basis_points(points: u16) -> Result<Self, WeightError> {
-        if points <= Self::FULL.0 {
-            Ok(Self(points))
-        } else {
-            Err(WeightError(points))
-        }
+        if points <= Self::FULL.0 { Ok(Self(points)) } else { Err(WeightError(points)) }
     }
 
     /// From a share in [0, 1], rounded to 0.01 %; values outside are clamped, NaN is 0.

@@ -38,9 +38,7 @@ pub(crate) struct Endpoint {
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Endpoint")
-            .field("host", &self.url.host_str())
-            .finish_non_exhaustive()
+        f.debug_struct("Endpoint").field("host", &self.url.host_str()).finish_non_exhaustive()
     }
 }
 
@@ -71,9 +69,7 @@ impl Endpoint {
         if loopback {
             client = client.no_proxy();
         }
-        let client = client
-            .build()
-            .map_err(|error| BuildError::Client(error.without_url()))?;
+        let client = client.build().map_err(|error| BuildError::Client(error.without_url()))?;
         Ok(Self { client, url })
     }
 
@@ -97,10 +93,7 @@ impl Endpoint {
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| wait(value, now));
-        Ok(Answer {
-            response,
-            retry_after,
-        })
+        Ok(Answer { response, retry_after })
     }
 }
 
@@ -138,11 +131,7 @@ impl Answer {
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
         );
         if later || status.is_server_error() {
-            DeliverError::Transient {
-                what,
-                retry_after: self.retry_after,
-                source: None,
-            }
+            DeliverError::Transient { what, retry_after: self.retry_after, source: None }
         } else if status.is_redirection() {
             DeliverError::Permanent {
                 what: format!("{what}: redirects are not followed, configure the final address"),
@@ -173,9 +162,7 @@ fn wait(value: &str, now: Timestamp) -> Option<Duration> {
     let wait = if let Ok(seconds) = value.trim().parse::<u64>() {
         Duration::from_secs(seconds)
     } else {
-        let until = jiff::fmt::rfc2822::DateTimeParser::new()
-            .parse_timestamp(value)
-            .ok()?;
+        let until = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value).ok()?;
         Duration::try_from(until.duration_since(now)).unwrap_or(Duration::ZERO)
     };
     Some(wait.min(MOST_WAIT))
@@ -185,10 +172,7 @@ fn is_loopback(url: &Url) -> bool {
     let Some(host) = url.host_str() else {
         return false;
     };
-    let address = host
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .parse::<std::net::IpAddr>();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
@@ -212,22 +196,14 @@ mod tests {
     #[test]
     fn addresses_are_checked_and_never_shown() {
         let try_new = |url: &str, scheme| Endpoint::new(&Secret::new(url), MOST_TIMEOUT, scheme);
-        for good in [
-            "https://a.example/T/token",
-            "http://127.0.0.1:9/token",
-            "http://[::1]/token",
-        ] {
+        for good in ["https://a.example/T/token", "http://127.0.0.1:9/token", "http://[::1]/token"]
+        {
             let endpoint = try_new(good, Scheme::Private).unwrap();
             assert!(!format!("{endpoint:?}").contains("token"));
         }
         assert!(try_new("http://a.example/token", Scheme::Any).is_ok());
-        for bad in [
-            "http://a.example/token",
-            "ftp://a/token",
-            "token",
-            "",
-            "http://127.evil/token",
-        ] {
+        for bad in ["http://a.example/token", "ftp://a/token", "token", "", "http://127.evil/token"]
+        {
             let error = try_new(bad, Scheme::Private).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("token"), "{error}");
         }

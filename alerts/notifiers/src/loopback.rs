@@ -40,34 +40,24 @@ pub(crate) enum Reply {
     /// Never.
     Hang,
     /// The head, and then a body that never ends.
-    Endless { status: StatusCode },
+    Endless {
+        status: StatusCode,
+    },
 }
 
 impl Reply {
     pub(crate) fn text(status: StatusCode, text: &str) -> Self {
-        Self::Text {
-            status,
-            headers: Vec::new(),
-            text: text.to_owned(),
-        }
+        Self::Text { status, headers: Vec::new(), text: text.to_owned() }
     }
 
     fn with(status: StatusCode, name: &'static str, value: String) -> Self {
-        Self::Text {
-            status,
-            headers: vec![(name, value)],
-            text: String::new(),
-        }
+        Self::Text { status, headers: vec![(name, value)], text: String::new() }
     }
 
     async fn answer(self) -> Response {
         let response = Response::builder();
         match self {
-            Self::Text {
-                status,
-                headers,
-                text,
-            } => {
+            Self::Text { status, headers, text } => {
                 let add = |response: axum::http::response::Builder, (name, value)| {
                     response.header::<&str, String>(name, value)
                 };
@@ -81,10 +71,7 @@ impl Reply {
             Self::Endless { status } => {
                 let chunk = || Ok::<_, Infallible>(Bytes::from_static(&[b'x'; 4_096]));
                 let body = futures_util::stream::repeat_with(chunk);
-                response
-                    .status(status)
-                    .body(Body::from_stream(body))
-                    .unwrap()
+                response.status(status).body(Body::from_stream(body)).unwrap()
             }
         }
     }
@@ -113,20 +100,13 @@ impl Loopback {
             async move {
                 let (head, body) = request.into_parts();
                 let body = to_bytes(body, 1 << 20).await.unwrap();
-                let _a_test_may_not_look = sender.send(Received {
-                    headers: head.headers,
-                    body,
-                });
+                let _a_test_may_not_look = sender.send(Received { headers: head.headers, body });
                 reply.answer().await
             }
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self {
-            address,
-            received: received.into(),
-            _tasks: tasks,
-        }
+        Self { address, received: received.into(), _tasks: tasks }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -135,10 +115,7 @@ impl Loopback {
 
     pub(crate) async fn request(&self) -> Received {
         let mut received = self.received.lock().await;
-        tokio::time::timeout(BOUND, received.recv())
-            .await
-            .unwrap()
-            .unwrap()
+        tokio::time::timeout(BOUND, received.recv()).await.unwrap().unwrap()
     }
 
     async fn was_left_alone(&self) -> bool {
@@ -150,20 +127,14 @@ impl Loopback {
 async fn fail(notifier: &dyn Notifier) -> DeliverError {
     let message = message();
     let attempt = tokio::time::timeout(BOUND, notifier.deliver(&message, now()));
-    let error = attempt
-        .await
-        .expect("an attempt is bounded in time")
-        .unwrap_err();
+    let error = attempt.await.expect("an attempt is bounded in time").unwrap_err();
     let mut shown = format!("{notifier:?} {error:?}");
     let mut cause: Option<&dyn std::error::Error> = Some(&error);
     while let Some(error) = cause {
         shown = format!("{shown} {error}");
         cause = error.source();
     }
-    assert!(
-        !shown.contains("token") && !shown.contains("hooks"),
-        "{shown}"
-    );
+    assert!(!shown.contains("token") && !shown.contains("hooks"), "{shown}");
     error
 }
 
@@ -195,18 +166,11 @@ pub(crate) async fn check_every_failure(notifier: impl Fn(String, Duration) -> B
         let server = Loopback::start(Reply::text(status, "see /hooks/token")).await;
         let error = fail(&*build(server.url())).await;
         assert_eq!(error.is_transient(), transient, "{error}");
-        assert_eq!(
-            error.to_string(),
-            format!("the receiver answered {}", status.as_u16())
-        );
+        assert_eq!(error.to_string(), format!("the receiver answered {}", status.as_u16()));
         assert_eq!(wait(&error), None);
     }
 
-    let busy = Reply::with(
-        StatusCode::TOO_MANY_REQUESTS,
-        "retry-after",
-        "30".to_owned(),
-    );
+    let busy = Reply::with(StatusCode::TOO_MANY_REQUESTS, "retry-after", "30".to_owned());
     let server = Loopback::start(busy).await;
     assert_eq!(wait(&fail(&*build(server.url())).await), Some(30));
 
@@ -214,33 +178,17 @@ pub(crate) async fn check_every_failure(notifier: impl Fn(String, Duration) -> B
     let moved = Reply::with(StatusCode::TEMPORARY_REDIRECT, "location", elsewhere.url());
     let server = Loopback::start(moved).await;
     let error = fail(&*build(server.url())).await;
-    assert!(
-        !error.is_transient() && error.to_string().contains("redirects"),
-        "{error}"
-    );
+    assert!(!error.is_transient() && error.to_string().contains("redirects"), "{error}");
     assert!(elsewhere.was_left_alone().await);
 
     let server = Loopback::start(Reply::Hang).await;
     let error = fail(&*notifier(server.url(), Duration::from_millis(200))).await;
-    assert!(
-        error.is_transient() && error.to_string().contains("in time"),
-        "{error}"
-    );
+    assert!(error.is_transient() && error.to_string().contains("in time"), "{error}");
 
-    let server = Loopback::start(Reply::Endless {
-        status: StatusCode::BAD_GATEWAY,
-    })
-    .await;
+    let server = Loopback::start(Reply::Endless { status: StatusCode::BAD_GATEWAY }).await;
     assert!(fail(&*build(server.url())).await.is_transient());
 
-    let unused = TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let error = fail(&*build(format!("http://{unused}/hooks/token"))).await;
-    assert!(
-        error.is_transient() && error.to_string().contains("cannot be reached"),
-        "{error}"
-    );
+    assert!(error.is_transient() && error.to_string().contains("cannot be reached"), "{error}");
 }

@@ -54,12 +54,7 @@ impl ReplayStore {
     /// A store of at most `capacity` identifiers, at least one, each remembered for `keep`.
     pub fn new(capacity: usize, keep: SignedDuration) -> Self {
         let (seen, order) = (HashSet::new(), VecDeque::new());
-        Self {
-            seen,
-            order,
-            capacity: capacity.max(1),
-            keep,
-        }
+        Self { seen, order, capacity: capacity.max(1), keep }
     }
 
     /// Takes an identifier that was not seen before and remembers it.
@@ -79,9 +74,7 @@ impl ReplayStore {
             return Err(ReplayError::Replayed);
         }
         if self.order.len() >= self.capacity {
-            return Err(ReplayError::Full {
-                capacity: self.capacity,
-            });
+            return Err(ReplayError::Full { capacity: self.capacity });
         }
         self.seen.insert(sum);
         self.order.push_back((now, sum));
@@ -122,10 +115,7 @@ mod tests {
         let mut store = ReplayStore::new(2, SignedDuration::from_secs(10));
         assert_eq!(store.admit("a", at(0)), Ok(()));
         assert_eq!(store.admit("b", at(5)), Ok(()));
-        assert_eq!(
-            store.admit("c", at(9)),
-            Err(ReplayError::Full { capacity: 2 })
-        );
+        assert_eq!(store.admit("c", at(9)), Err(ReplayError::Full { capacity: 2 }));
         assert_eq!(store.admit("c", at(11)), Ok(()));
         assert_eq!(store.admit("b", at(11)), Err(ReplayError::Replayed));
     }

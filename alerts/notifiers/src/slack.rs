@@ -37,23 +37,15 @@ impl Slack {
     ///
     /// # Errors
     /// [`BuildError`] says what to change in the configuration.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "a configuration is used once"
-    )]
+    #[expect(clippy::needless_pass_by_value, reason = "a configuration is used once")]
     pub fn new(config: Config) -> Result<Self, BuildError> {
-        Ok(Self {
-            endpoint: Endpoint::new(&config.url, config.timeout, Scheme::Private)?,
-        })
+        Ok(Self { endpoint: Endpoint::new(&config.url, config.timeout, Scheme::Private)? })
     }
 
     async fn attempt(&self, message: &Message, now: Timestamp) -> Result<Delivered, DeliverError> {
         let json = HeaderValue::from_static("application/json; charset=utf-8");
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, json)]);
-        let mut answer = self
-            .endpoint
-            .post(headers, message.slack.clone(), now)
-            .await?;
+        let mut answer = self.endpoint.post(headers, message.slack.clone(), now).await?;
         let status = answer.status();
         if !status.is_success() {
             // The status alone decides; a word that cannot be read is only less said.
@@ -61,9 +53,7 @@ impl Slack {
             return Err(answer.refusal(word(&text)));
         }
         if accepted(&answer.text().await?) {
-            return Ok(Delivered {
-                status: status.as_u16(),
-            });
+            return Ok(Delivered { status: status.as_u16() });
         }
         Err(DeliverError::Transient {
             what: format!(
@@ -110,26 +100,16 @@ mod tests {
     };
 
     fn slack(url: String, timeout: Duration) -> Slack {
-        Slack::new(Config {
-            url: Secret::new(url),
-            timeout,
-        })
-        .unwrap()
+        Slack::new(Config { url: Secret::new(url), timeout }).unwrap()
     }
 
     #[tokio::test]
     async fn a_message_arrives_as_slack_wants_it() {
         let server = Loopback::start(Reply::text(StatusCode::OK, "ok")).await;
-        let delivered = slack(server.url(), TIMEOUT)
-            .deliver(&message(), now())
-            .await
-            .unwrap();
+        let delivered = slack(server.url(), TIMEOUT).deliver(&message(), now()).await.unwrap();
         assert_eq!(delivered, Delivered { status: 200 });
         let request = server.request().await;
-        assert_eq!(
-            request.headers["content-type"],
-            "application/json; charset=utf-8"
-        );
+        assert_eq!(request.headers["content-type"], "application/json; charset=utf-8");
         let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
         assert!(body["text"].is_string() && body["blocks"].is_array());
     }
@@ -142,17 +122,11 @@ mod tests {
     #[tokio::test]
     async fn slacks_own_word_is_passed_on_and_nothing_else() {
         for (text, shown) in [
-            (
-                "invalid_blocks",
-                "the receiver answered 400: `invalid_blocks`",
-            ),
+            ("invalid_blocks", "the receiver answered 400: `invalid_blocks`"),
             ("<p>/hooks/token not found</p>", "the receiver answered 400"),
         ] {
             let server = Loopback::start(Reply::text(StatusCode::BAD_REQUEST, text)).await;
-            let error = slack(server.url(), TIMEOUT)
-                .deliver(&message(), now())
-                .await
-                .unwrap_err();
+            let error = slack(server.url(), TIMEOUT).deliver(&message(), now()).await.unwrap_err();
             assert_eq!(error.to_string(), shown);
             assert!(!error.is_transient());
         }
@@ -162,10 +136,7 @@ mod tests {
     async fn a_page_of_a_captive_network_is_no_delivery() {
         let server =
             Loopback::start(Reply::text(StatusCode::OK, "<html>Please log in</html>")).await;
-        let error = slack(server.url(), TIMEOUT)
-            .deliver(&message(), now())
-            .await
-            .unwrap_err();
+        let error = slack(server.url(), TIMEOUT).deliver(&message(), now()).await.unwrap_err();
         assert!(error.is_transient());
         assert!(error.to_string().contains("not `ok`"), "{error}");
     }

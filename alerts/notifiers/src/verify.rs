@@ -81,11 +81,7 @@ impl SigningKey {
     /// # Errors
     /// [`KeyError::Empty`]: an empty secret would let everybody in.
     pub fn of_text(text: &str) -> Result<Self, KeyError> {
-        if text.is_empty() {
-            Err(KeyError::Empty)
-        } else {
-            Ok(Self(text.as_bytes().to_vec()))
-        }
+        if text.is_empty() { Err(KeyError::Empty) } else { Ok(Self(text.as_bytes().to_vec())) }
     }
 
     fn mac(&self, parts: &[&[u8]]) -> Hmac<Sha256> {
@@ -139,13 +135,7 @@ pub struct StandardHeaders<'a> {
 ///
 /// The identifier must not contain a full stop, or two messages could have one signature.
 pub fn sign(key: &SigningKey, id: &str, second: i64, body: &[u8]) -> String {
-    let mac = key.mac(&[
-        id.as_bytes(),
-        b".",
-        second.to_string().as_bytes(),
-        b".",
-        body,
-    ]);
+    let mac = key.mac(&[id.as_bytes(), b".", second.to_string().as_bytes(), b".", body]);
     format!("v1,{}", BASE64.encode(mac.finalize().into_bytes()))
 }
 
@@ -161,12 +151,8 @@ pub fn standard<'a>(
     now: Timestamp,
 ) -> Result<&'a str, VerifyError> {
     let id = headers.id.ok_or(VerifyError::Missing { header: ID })?;
-    let timestamp = headers
-        .timestamp
-        .ok_or(VerifyError::Missing { header: TIMESTAMP })?;
-    let signatures = headers
-        .signature
-        .ok_or(VerifyError::Missing { header: SIGNATURE })?;
+    let timestamp = headers.timestamp.ok_or(VerifyError::Missing { header: TIMESTAMP })?;
+    let signatures = headers.signature.ok_or(VerifyError::Missing { header: SIGNATURE })?;
     if id.is_empty() || id.len() > MOST_ID || id.contains('.') {
         return Err(VerifyError::Malformed { header: ID });
     }
@@ -175,9 +161,7 @@ pub fn standard<'a>(
     let sent = Timestamp::from_second(second).map_err(|_| malformed)?;
     let age = now.duration_since(sent);
     if age.abs() > TOLERANCE {
-        return Err(VerifyError::Stale {
-            seconds: age.as_secs(),
-        });
+        return Err(VerifyError::Stale { seconds: age.as_secs() });
     }
     let mut read = false;
     let mut fits = false;
@@ -222,11 +206,7 @@ pub fn github(
     for key in keys {
         fits |= key.mac(&[body]).verify_slice(&given).is_ok();
     }
-    if fits {
-        Ok(())
-    } else {
-        Err(VerifyError::Mismatch)
-    }
+    if fits { Ok(()) } else { Err(VerifyError::Mismatch) }
 }
 
 /// The 32 bytes of 64 hex digits.
@@ -237,11 +217,7 @@ fn hex(text: &str) -> Option<[u8; 32]> {
     }
     let mut out = [0; 32];
     for (byte, pair) in out.iter_mut().zip(digits.chunks_exact(2)) {
-        let value = |digit: u8| {
-            char::from(digit)
-                .to_digit(16)
-                .and_then(|d| u8::try_from(d).ok())
-        };
+        let value = |digit: u8| char::from(digit).to_digit(16).and_then(|d| u8::try_from(d).ok());
         *byte = value(pair[0])? * 16 + value(pair[1])?;
     }
     Some(out)

@@ -41,10 +41,7 @@ impl Webhook {
     ///
     /// # Errors
     /// [`BuildError`] says what to change in the configuration.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "a configuration is used once"
-    )]
+    #[expect(clippy::needless_pass_by_value, reason = "a configuration is used once")]
     pub fn new(config: Config) -> Result<Self, BuildError> {
         if config.secrets.is_empty() {
             return Err(BuildError::NoSecret);
@@ -54,23 +51,15 @@ impl Webhook {
             let key = SigningKey::parse(secret.reveal());
             keys.push(key.map_err(|source| BuildError::Secret { number, source })?);
         }
-        Ok(Self {
-            endpoint: Endpoint::new(&config.url, config.timeout, Scheme::Any)?,
-            keys,
-        })
+        Ok(Self { endpoint: Endpoint::new(&config.url, config.timeout, Scheme::Any)?, keys })
     }
 
     async fn attempt(&self, message: &Message, now: Timestamp) -> Result<Delivered, DeliverError> {
         let headers = headers(&self.keys, message, now)?;
-        let answer = self
-            .endpoint
-            .post(headers, message.webhook.clone(), now)
-            .await?;
+        let answer = self.endpoint.post(headers, message.webhook.clone(), now).await?;
         let status = answer.status();
         if status.is_success() {
-            Ok(Delivered {
-                status: status.as_u16(),
-            })
+            Ok(Delivered { status: status.as_u16() })
         } else {
             Err(answer.refusal(None))
         }
@@ -98,10 +87,7 @@ fn headers(
         .map(|key| verify::sign(key, &message.key, second, message.webhook.as_bytes()))
         .collect();
     let mut headers = HeaderMap::new();
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("application/cloudevents+json"),
-    );
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/cloudevents+json"));
     for (name, value) in [
         (verify::ID, message.key.clone()),
         (verify::TIMESTAMP, second.to_string()),
@@ -130,29 +116,16 @@ mod tests {
 
     fn webhook(url: String, timeout: Duration) -> Webhook {
         let secrets = vec![Secret::new(OLD), Secret::new(NEW)];
-        Webhook::new(Config {
-            url: Secret::new(url),
-            secrets,
-            timeout,
-        })
-        .unwrap()
+        Webhook::new(Config { url: Secret::new(url), secrets, timeout }).unwrap()
     }
 
     #[tokio::test]
     async fn a_receiver_with_either_secret_can_verify_it() {
         let server = Loopback::start(Reply::text(StatusCode::NO_CONTENT, "")).await;
-        let delivered = webhook(server.url(), TIMEOUT)
-            .deliver(&message(), now())
-            .await
-            .unwrap();
+        let delivered = webhook(server.url(), TIMEOUT).deliver(&message(), now()).await.unwrap();
         assert_eq!(delivered.status, 204);
         let request = server.request().await;
-        let header = |name: &str| {
-            request
-                .headers
-                .get(name)
-                .and_then(|value| value.to_str().ok())
-        };
+        let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
         assert_eq!(header("webhook-id"), Some(message().key.as_str()));
         assert_eq!(header("content-type"), Some("application/cloudevents+json"));
         for secret in [OLD, NEW] {
@@ -184,10 +157,7 @@ mod tests {
             })
         };
         assert!(matches!(new(&[]), Err(BuildError::NoSecret)));
-        assert!(matches!(
-            new(&[OLD, "hunter2"]),
-            Err(BuildError::Secret { number: 1, .. })
-        ));
+        assert!(matches!(new(&[OLD, "hunter2"]), Err(BuildError::Secret { number: 1, .. })));
         let error = new(&["hunter2"]).unwrap_err();
         assert!(!format!("{error:?} {error}").contains("hunter2"));
         let shown = format!("{:?}", new(&[OLD]).unwrap());

@@ -36,19 +36,14 @@ fn an_alert_without_facts_is_still_a_message() {
     for (name, alert) in samples::kinds() {
         let message = builtin(&Alert::new(alert.kind, alert.at, String::new()));
         assert!(message.plain.trim().len() > 5, "{name}");
-        assert!(
-            json(&message.slack)["text"].as_str().unwrap().len() > 5,
-            "{name}"
-        );
+        assert!(json(&message.slack)["text"].as_str().unwrap().len() > 5, "{name}");
     }
 }
 
 #[test]
 fn keys_are_distinct_and_stable() {
-    let keys: std::collections::BTreeSet<String> = samples::kinds()
-        .iter()
-        .map(|(_, alert)| alert.key())
-        .collect();
+    let keys: std::collections::BTreeSet<String> =
+        samples::kinds().iter().map(|(_, alert)| alert.key()).collect();
     insta::assert_snapshot!(keys.into_iter().collect::<Vec<_>>().join("\n"), @r#"
     ///duty_failed/journal/
     production/checkout/checkout-4f2c1a9-1/aborted
@@ -104,29 +99,17 @@ fn the_widest_characters_fit_into_a_webhook() {
     let mut alert = samples::hostile();
     let wide = "\u{1F986}".repeat(10_000);
     alert.reason.clone_from(&wide);
-    for text in [
-        &mut alert.service,
-        &mut alert.environment,
-        &mut alert.repository,
-        &mut alert.deployment,
-    ] {
+    for text in
+        [&mut alert.service, &mut alert.environment, &mut alert.repository, &mut alert.deployment]
+    {
         *text = Some(wide.clone());
     }
     for row in &mut alert.evidence {
-        for cell in [
-            &mut row.check,
-            &mut row.canary,
-            &mut row.baseline,
-            &mut row.tolerated,
-        ] {
+        for cell in [&mut row.check, &mut row.canary, &mut row.baseline, &mut row.tolerated] {
             cell.clone_from(&wide);
         }
     }
-    alert.kind = crate::Kind::NeedsPerson {
-        need: crate::Need::Conflict {
-            files: vec![wide; 99],
-        },
-    };
+    alert.kind = crate::Kind::NeedsPerson { need: crate::Need::Conflict { files: vec![wide; 99] } };
     assert_harmless(&builtin(&alert));
 }
 
@@ -160,11 +143,7 @@ fn with(name: &str, template: &str) -> Result<Templates, Vec<TemplateProblem>> {
 
 #[test]
 fn an_override_replaces_one_format() {
-    let own = with(
-        "slack",
-        r#"{"text": "<!here> {{ headline | safe }} {{ reason }}"}"#,
-    )
-    .unwrap();
+    let own = with("slack", r#"{"text": "<!here> {{ headline | safe }} {{ reason }}"}"#).unwrap();
     let mut alert = samples::kinds().swap_remove(0).1;
     alert.reason = "<!channel> \"quoted\"".to_owned();
     let rendered = own.render(&alert);
@@ -179,11 +158,8 @@ fn an_override_replaces_one_format() {
 
 #[test]
 fn every_problem_of_an_override_is_reported() {
-    let overrides = [
-        ("slak", "x"),
-        ("slack", "{\"text\": \n\"{{ headline\"}"),
-        ("plain", "{% if x %}"),
-    ];
+    let overrides =
+        [("slak", "x"), ("slack", "{\"text\": \n\"{{ headline\"}"), ("plain", "{% if x %}")];
     let overrides = overrides.map(|(name, text)| (name.to_owned(), text.to_owned()));
     let problems = Templates::with(&overrides.into()).unwrap_err();
     let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
@@ -202,14 +178,8 @@ fn an_override_is_tried_before_it_is_used() {
         ("plain", "{{ headline }}\n{{ nonsense }}"),
         ("plain", "{{ links[0].url }}"),
         ("webhook", "[]"),
-        (
-            "plain",
-            "{% for a in range(end=100000) %}{{ headline }}{% endfor %}",
-        ),
-        (
-            "plain",
-            "{% component A() %}{{ <A /> }}{% endcomponent A %}{{ <A /> }}",
-        ),
+        ("plain", "{% for a in range(end=100000) %}{{ headline }}{% endfor %}"),
+        ("plain", "{% component A() %}{{ <A /> }}{% endcomponent A %}{{ <A /> }}"),
         ("plain", "{% include \"own\" %}"),
     ];
     let mut text = String::new();

@@ -40,10 +40,7 @@ fn parse(text: &str, format: Format) -> BTreeMap<(String, Vec<(String, String)>)
         assert!(expected.contains(&suffix), "{line}");
         let (labels, rest) = labels(rest);
         let value: f64 = rest.strip_prefix(' ').unwrap().parse().unwrap();
-        assert!(
-            samples.insert((name.to_owned(), labels), value).is_none(),
-            "{line} twice"
-        );
+        assert!(samples.insert((name.to_owned(), labels), value).is_none(), "{line} twice");
     }
     samples
 }
@@ -78,14 +75,9 @@ fn labels(text: &str) -> (Vec<(String, String)>, &str) {
 }
 
 fn value(exposition: &Exposition, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
-    let labels: Vec<_> = labels
-        .iter()
-        .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
-        .collect();
+    let labels: Vec<_> = labels.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
     let of = |format| {
-        parse(&exposition.text(format), format)
-            .get(&(name.to_owned(), labels.clone()))
-            .copied()
+        parse(&exposition.text(format), format).get(&(name.to_owned(), labels.clone())).copied()
     };
     let value = of(Format::Prometheus);
     assert_eq!(value, of(Format::OpenMetrics), "the formats agree");
@@ -115,13 +107,8 @@ fn both_formats_read_as_they_should() {
 #[test]
 fn a_histogram_is_cumulative_and_its_bounds_are_inclusive() {
     let exposition = filled();
-    let bucket = |le| {
-        value(
-            &exposition,
-            "serin_revert_seconds_bucket",
-            &[("result", "pushed"), ("le", le)],
-        )
-    };
+    let bucket =
+        |le| value(&exposition, "serin_revert_seconds_bucket", &[("result", "pushed"), ("le", le)]);
     assert_eq!(bucket("0.1"), Some(2.0));
     assert_eq!(bucket("0.25"), Some(3.0));
     assert_eq!(bucket("300.0"), Some(3.0));
@@ -134,14 +121,8 @@ fn a_histogram_is_cumulative_and_its_bounds_are_inclusive() {
 #[test]
 fn series_without_labels_begin_at_zero() {
     let exposition = Exposition::new();
-    assert_eq!(
-        value(&exposition, "serin_metrics_dropped_total", &[]),
-        Some(0.0)
-    );
-    assert_eq!(
-        value(&exposition, "serin_journal_append_seconds_count", &[]),
-        Some(0.0)
-    );
+    assert_eq!(value(&exposition, "serin_metrics_dropped_total", &[]), Some(0.0));
+    assert_eq!(value(&exposition, "serin_journal_append_seconds_count", &[]), Some(0.0));
     assert_eq!(value(&exposition, "process_open_fds", &[]), None);
 }
 
@@ -151,15 +132,9 @@ fn hostile_labels_are_escaped_and_cut() {
     let mut exposition = Exposition::new();
     exposition.set(&WEIGHT, [wicked], 0.5);
     exposition.set(&WEIGHT, [&"\u{1F986}".repeat(100_000)], 0.25);
-    assert_eq!(
-        value(&exposition, "serin_weight_ratio", &[("service", wicked)]),
-        Some(0.5)
-    );
+    assert_eq!(value(&exposition, "serin_weight_ratio", &[("service", wicked)]), Some(0.5));
     let cut = "\u{1F986}".repeat(MOST_LABEL);
-    assert_eq!(
-        value(&exposition, "serin_weight_ratio", &[("service", &cut)]),
-        Some(0.25)
-    );
+    assert_eq!(value(&exposition, "serin_weight_ratio", &[("service", &cut)]), Some(0.25));
 }
 
 #[test]
@@ -171,10 +146,7 @@ fn what_cannot_be_exported_is_counted() {
     exposition.total(&PROCESS_CPU, [], f64::INFINITY);
     exposition.observe(&JOURNAL_APPEND, [], -1.0);
     exposition.observe(&JOURNAL_APPEND, [], f64::NAN);
-    assert_eq!(
-        value(&exposition, "serin_metrics_dropped_total", &[]),
-        Some(5.0)
-    );
+    assert_eq!(value(&exposition, "serin_metrics_dropped_total", &[]), Some(5.0));
     exposition.families.remove("serin_metrics_dropped_total");
     let mut expected = before;
     expected.families.remove("serin_metrics_dropped_total");
@@ -190,15 +162,9 @@ fn a_label_that_goes_wild_is_stopped() {
     exposition.add(&DEPLOYMENTS, ["7", "promoted"], 1);
     let families = &exposition.families;
     assert_eq!(families["serin_deployments_total"].len(), MOST_SERIES);
-    assert_eq!(
-        families["serin_metrics_dropped_total"][&Box::default()],
-        Value::Single(10.0)
-    );
+    assert_eq!(families["serin_metrics_dropped_total"][&Box::default()], Value::Single(10.0));
     let seven = Box::from(["7".to_owned(), "promoted".to_owned()]);
-    assert_eq!(
-        families["serin_deployments_total"][&seven as &Box<[String]>],
-        Value::Single(2.0)
-    );
+    assert_eq!(families["serin_deployments_total"][&seven as &Box<[String]>], Value::Single(2.0));
 }
 
 #[test]
@@ -208,19 +174,9 @@ fn a_service_that_is_gone_leaves_nothing() {
     exposition.set(&LIVE_DEPLOYMENTS, ["paused"], 1.0);
     exposition.forget("service", "checkout");
     let text = exposition.text(Format::Prometheus);
-    assert!(
-        !text.contains("checkout") && text.contains("search"),
-        "{text}"
-    );
+    assert!(!text.contains("checkout") && text.contains("search"), "{text}");
     exposition.clear(&LIVE_DEPLOYMENTS);
-    assert_eq!(
-        value(
-            &exposition,
-            "serin_live_deployments",
-            &[("phase", "paused")]
-        ),
-        None
-    );
+    assert_eq!(value(&exposition, "serin_live_deployments", &[("phase", "paused")]), None);
 }
 
 #[test]
@@ -232,20 +188,11 @@ fn the_format_is_negotiated() {
         (None, Format::Prometheus),
         (Some("*/*"), Format::Prometheus),
         (Some(prometheus), open),
-        (
-            Some("application/openmetrics-text; q=0"),
-            Format::Prometheus,
-        ),
-        (
-            Some("application/openmetrics-text; q=0.3, text/plain"),
-            Format::Prometheus,
-        ),
+        (Some("application/openmetrics-text; q=0"), Format::Prometheus),
+        (Some("application/openmetrics-text; q=0.3, text/plain"), Format::Prometheus),
         (Some("application/openmetrics-text;q=x"), Format::Prometheus),
     ] {
         assert_eq!(Format::of_accept(accept), format, "{accept:?}");
     }
-    assert!(
-        open.content_type()
-            .starts_with("application/openmetrics-text")
-    );
+    assert!(open.content_type().starts_with("application/openmetrics-text"));
 }

@@ -1,13 +1,13 @@
 //! What evidence and time decide: raise the weight, hold it, promote, or give it up.
 
-use analysis::{Arm, Assessment, Sample, Scrape, Verdict};
+use analysis::{Arm, Assessment, Observation, Sample, Scrape, Verdict};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Turn;
 use crate::action::{News, Occasion};
 use crate::deployment::{DeploymentId, Outcome};
 use crate::freeze;
-use crate::policy::OnInconclusive;
+use crate::policy::{EDGE, OnInconclusive};
 use crate::state::{Live, Phase};
 use crate::weight::Weight;
 
@@ -104,7 +104,10 @@ impl Turn<'_> {
             Phase::Adopting | Phase::Promoting { .. } | Phase::RollingBack(_) => return,
         };
         live.assessment.observe(&policy.analysis, scrape);
-        live.unobserved = None;
+        // What the proxy sees beside the policy's own source says nothing about that source.
+        if scrape.observations.iter().any(of_source) {
+            live.unobserved = None;
+        }
         if has_canary_requests(scrape) {
             live.observed = live.observed.max(Some(scrape.at));
         }
@@ -415,8 +418,13 @@ impl Turn<'_> {
     }
 }
 
+/// Whether it comes from where the policy reads its metrics, and not from the edge beside it.
+fn of_source(observation: &Observation) -> bool {
+    observation.check != EDGE
+}
+
 fn has_both_arms(scrape: &Scrape) -> bool {
-    let has = |arm| scrape.observations.iter().any(|o| o.arm == arm);
+    let has = |arm| scrape.observations.iter().filter(|o| of_source(o)).any(|o| o.arm == arm);
     has(Arm::Baseline) && has(Arm::Canary)
 }
 

@@ -1,5 +1,7 @@
 //! Traffic first, then Git, then the canary: how a deployment is undone.
 
+use Arm::{Baseline, Canary};
+
 use super::*;
 use crate::policy::Limit;
 
@@ -245,7 +247,6 @@ fn a_crash_loop_is_undone_unless_stable_suffers_too() {
         }
         rig.weight()
     };
-    use Arm::{Baseline, Canary};
     assert_eq!(exits(&[Canary, Canary]), percent(10));
     assert_eq!(exits(&[Canary, Canary, Canary]), Weight::ZERO);
     assert_eq!(exits(&[Canary, Baseline, Canary, Canary]), percent(10));

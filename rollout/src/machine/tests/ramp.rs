@@ -1,6 +1,7 @@
 //! From the first version to full traffic: what lets the weight rise, and what holds it.
 
 use super::*;
+use crate::policy::EDGE;
 
 #[test]
 fn the_first_version_is_adopted_without_comparison() {
@@ -34,6 +35,24 @@ fn a_canary_gets_no_traffic_before_it_has_started() {
     assert!(asks(&moved, "start:") && asks(&moved, "measure:") && !asks(&moved, "shift:"));
     assert!(asks(&rig.started(), "shift:"));
     assert_eq!(rig.weight(), percent(10));
+}
+
+#[test]
+fn what_the_proxy_sees_beside_a_silent_source_neither_raises_the_weight_nor_hides_the_silence() {
+    let mut rig = Rig::new().on_first_step();
+    rig.good();
+    rig.confirm();
+    rig.silence();
+    rig.wait(1);
+    let mut at_the_edge = scrape(rig.now, (0, 1_000), (0, 1_000));
+    at_the_edge.observations.iter_mut().for_each(|o| EDGE.clone_into(&mut o.check));
+    let deployment = rig.id();
+    rig.happen(Happened::Observed { deployment, scrape: at_the_edge });
+    assert_eq!(rig.weight(), percent(50), "on what was seen before the step");
+    let live = rig.state.live.as_ref().expect("it is on trial");
+    assert_eq!(live.unobserved.as_deref(), Some("the provider hangs"));
+    rig.good();
+    assert_eq!(rig.weight(), Weight::FULL);
 }
 
 #[test]

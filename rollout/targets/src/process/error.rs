@@ -86,10 +86,7 @@ impl StartError {
     }
 
     pub(super) fn environment(what: impl Into<String>, source: io::Error) -> Self {
-        Self::Environment {
-            what: what.into(),
-            source: Some(Arc::new(source)),
-        }
+        Self::Environment { what: what.into(), source: Some(Arc::new(source)) }
     }
 
     pub(super) fn supervisor_ended() -> Self {

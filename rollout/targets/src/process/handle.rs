@@ -42,11 +42,7 @@ impl Processes {
         let (publish, snapshot) = watch::channel(Snapshot::default());
         let mut task = JoinSet::new();
         task.spawn(Supervisor::new(folder, publish).run(received, exits));
-        Self {
-            requests,
-            snapshot,
-            _task: Arc::new(task),
-        }
+        Self { requests, snapshot, _task: Arc::new(task) }
     }
 
     /// Makes a version run: adopts what still runs from before, starts what is missing, ends what
@@ -77,21 +73,14 @@ impl Processes {
     ///
     /// [`StopError::StillAlive`] when a process outlives SIGKILL by 10 s; call again to wait on.
     pub async fn stop(&self, service: &str, revision: &str) -> Result<(), StopError> {
-        let version = Version {
-            service: service.to_owned(),
-            revision: revision.to_owned(),
-        };
+        let version = Version { service: service.to_owned(), revision: revision.to_owned() };
         self.end(version).await
     }
 
     /// The healthy instances of a version at this moment, by number.
     pub fn running(&self, service: &str, revision: &str) -> Vec<Running> {
         let key = (service.to_owned(), revision.to_owned());
-        self.snapshot
-            .borrow()
-            .get(&key)
-            .cloned()
-            .unwrap_or_default()
+        self.snapshot.borrow().get(&key).cloned().unwrap_or_default()
     }
 
     /// The healthy instances of every version, and a wake-up whenever they change, as after a

@@ -23,11 +23,7 @@ impl Identity {
     /// Reads the identity of a process that is there now, even as a zombie.
     pub(super) fn of(pid: u32) -> io::Result<Self> {
         let stat = Stat::read(pid)?;
-        Ok(Self {
-            pid,
-            started: stat.started,
-            boot: boot()?,
-        })
+        Ok(Self { pid, started: stat.started, boot: boot()? })
     }
 
     /// Whether this very process still runs; a zombie does not.
@@ -65,10 +61,7 @@ pub(super) fn marked(mark: &str) -> io::Result<Vec<Marked>> {
     let boot = boot()?;
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
-        let Some(pid) = entry?
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse::<u32>().ok())
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok())
         else {
             continue;
         };
@@ -85,11 +78,7 @@ pub(super) fn marked(mark: &str) -> io::Result<Vec<Marked>> {
             continue;
         }
         found.push(Marked {
-            identity: Identity {
-                pid,
-                started: stat.started,
-                boot: boot.clone(),
-            },
+            identity: Identity { pid, started: stat.started, boot: boot.clone() },
             environment: environ.split('\0').map(str::to_owned).collect(),
         });
     }
@@ -107,10 +96,7 @@ impl Stat {
     fn read(pid: u32) -> io::Result<Self> {
         let text = fs::read(format!("/proc/{pid}/stat"))?;
         Self::parse(&String::from_utf8_lossy(&text)).ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("/proc/{pid}/stat is not as known"),
-            )
+            io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat is not as known"))
         })
     }
 
@@ -132,9 +118,7 @@ impl Stat {
 }
 
 fn boot() -> io::Result<String> {
-    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?
-        .trim()
-        .to_owned())
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 
 /// Refuses 0 and 1, which `kill(2)` would take for Serin's own group and for everything.
@@ -155,14 +139,7 @@ mod tests {
         let text = "77 (a) R) b) S 1 77 29 0 -1 4 97 0 0 0 0 0 0 0 20 0 1 0 81563 3133440 382";
         let stat = Stat::parse(text).expect("parsed");
         assert_eq!((stat.state, stat.group, stat.started), ('S', 77, 81_563));
-        for broken in [
-            "",
-            "77",
-            "77 (a",
-            "77 (a)",
-            "77 (a) S 1 x",
-            "77 (a) S 1 77 29",
-        ] {
+        for broken in ["", "77", "77 (a", "77 (a)", "77 (a) S 1 x", "77 (a) S 1 77 29"] {
             assert!(Stat::parse(broken).is_none(), "{broken:?}");
         }
     }
@@ -171,20 +148,8 @@ mod tests {
     fn a_reused_process_id_is_not_the_process_that_was_started() {
         let mine = Identity::of(std::process::id()).expect("this process is there");
         assert!(mine.is_alive());
-        assert!(
-            !Identity {
-                started: mine.started + 1,
-                ..mine.clone()
-            }
-            .is_alive()
-        );
-        assert!(
-            !Identity {
-                boot: "another".to_owned(),
-                ..mine
-            }
-            .is_alive()
-        );
+        assert!(!Identity { started: mine.started + 1, ..mine.clone() }.is_alive());
+        assert!(!Identity { boot: "another".to_owned(), ..mine }.is_alive());
     }
 
     #[test]

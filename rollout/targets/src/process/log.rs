@@ -29,11 +29,7 @@ const TAIL_COLUMNS: usize = 300;
 /// process begins.
 pub(super) fn open(path: &Path) -> io::Result<(File, u64)> {
     cut_if_large(path)?;
-    let file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path)?;
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
     let length = file.metadata()?.len();
     Ok((file, length))
 }
@@ -105,10 +101,7 @@ fn read_end(path: &Path, from: u64) -> io::Result<Vec<u8>> {
 
 fn last_lines(bytes: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(bytes);
-    let lines: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let skipped = lines.len().saturating_sub(TAIL_LINES);
     lines.into_iter().skip(skipped).map(plain).collect()
 }
@@ -129,12 +122,7 @@ fn plain(line: &str) -> String {
 }
 
 fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .create(true)
-        .write(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
+    OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)
 }
 
 fn older(path: &Path) -> PathBuf {
@@ -162,17 +150,8 @@ mod tests {
         fs::write(&path, &text).expect("written");
         let tail = tail(&path, 0);
         assert!(tail.len() <= TAIL_LINES && !tail.is_empty());
-        assert!(
-            tail.iter()
-                .all(|line| line.chars().count() <= TAIL_COLUMNS + 1),
-            "{tail:?}"
-        );
-        assert!(
-            tail.last()
-                .expect("a line")
-                .starts_with("line 49 [31mred[0m é"),
-            "{tail:?}"
-        );
+        assert!(tail.iter().all(|line| line.chars().count() <= TAIL_COLUMNS + 1), "{tail:?}");
+        assert!(tail.last().expect("a line").starts_with("line 49 [31mred[0m é"), "{tail:?}");
     }
 
     #[test]
@@ -183,11 +162,7 @@ mod tests {
         let (mut file, from) = open(&path).expect("opened");
         file.write_all(b"now\xff\n\n").expect("written");
         assert_eq!(tail(&path, from), ["now\u{fffd}"]);
-        assert_eq!(
-            tail(&path, 1_000_000),
-            ["earlier", "now\u{fffd}"],
-            "the log was cut"
-        );
+        assert_eq!(tail(&path, 1_000_000), ["earlier", "now\u{fffd}"], "the log was cut");
         assert!(tail(&folder.path().join("none"), 0)[0].contains("cannot be read"));
     }
 
@@ -196,8 +171,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("a.log");
         let (mut file, _) = open(&path).expect("opened");
-        file.write_all(&vec![b'a'; usize::try_from(LARGEST_LOG).expect("fits")])
-            .expect("written");
+        file.write_all(&vec![b'a'; usize::try_from(LARGEST_LOG).expect("fits")]).expect("written");
         file.write_all(b"the end").expect("written");
         cut_if_large(&path).expect("cut");
         file.write_all(b"after").expect("written");
@@ -217,9 +191,6 @@ mod tests {
         }
         prune(folder.path(), &BTreeSet::from([used.clone()])).expect("pruned");
         assert!(used.exists());
-        assert_eq!(
-            fs::read_dir(folder.path()).expect("read").count(),
-            KEPT_LOGS + 1
-        );
+        assert_eq!(fs::read_dir(folder.path()).expect("read").count(), KEPT_LOGS + 1);
     }
 }

@@ -18,10 +18,7 @@ pub(super) fn free(taken: &BTreeSet<u16>) -> io::Result<u16> {
             return Ok(port);
         }
     }
-    Err(io::Error::new(
-        io::ErrorKind::AddrInUse,
-        "every port offered is promised to an instance",
-    ))
+    Err(io::Error::new(io::ErrorKind::AddrInUse, "every port offered is promised to an instance"))
 }
 
 /// Whether a process could listen on this port now.
@@ -51,9 +48,6 @@ mod tests {
     #[test]
     fn a_promised_port_is_not_given_twice() {
         let all: BTreeSet<u16> = (1..=u16::MAX).collect();
-        assert_eq!(
-            free(&all).expect_err("none is left").kind(),
-            io::ErrorKind::AddrInUse
-        );
+        assert_eq!(free(&all).expect_err("none is left").kind(), io::ErrorKind::AddrInUse);
     }
 }

@@ -24,9 +24,7 @@ pub(super) struct Probe {
 impl Probe {
     pub(super) fn new() -> Self {
         // A connection is never kept: the next probe must see a listener that has gone.
-        let client = Client::builder(TokioExecutor::new())
-            .pool_max_idle_per_host(0)
-            .build_http();
+        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
         Self { client }
     }
 
@@ -46,11 +44,7 @@ impl Probe {
                     cause = source;
                 }
                 let cause = cause.to_string();
-                Err(cause
-                    .split(" (os error")
-                    .next()
-                    .unwrap_or(&cause)
-                    .to_owned())
+                Err(cause.split(" (os error").next().unwrap_or(&cause).to_owned())
             }
         }
     }
@@ -75,13 +69,8 @@ mod tests {
 
     #[test]
     fn redirects_are_healthy_and_missing_pages_are_not() {
-        for (status, healthy) in [
-            (200, true),
-            (204, true),
-            (302, true),
-            (404, false),
-            (503, false),
-        ] {
+        for (status, healthy) in [(200, true), (204, true), (302, true), (404, false), (503, false)]
+        {
             let status = StatusCode::from_u16(status).expect("valid");
             assert_eq!(judge(status).is_ok(), healthy, "{status}");
         }
@@ -96,9 +85,6 @@ mod tests {
     #[tokio::test]
     async fn the_cause_of_a_missing_answer_is_named() {
         let port = port::free(&std::collections::BTreeSet::new()).expect("free");
-        assert_eq!(
-            Probe::new().look(port, "/").await,
-            Err("Connection refused".to_owned())
-        );
+        assert_eq!(Probe::new().look(port, "/").await, Err("Connection refused".to_owned()));
     }
 }

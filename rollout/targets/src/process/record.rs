@@ -48,10 +48,7 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn version(&self) -> Version {
-        Version {
-            service: self.service.clone(),
-            revision: self.revision.clone(),
-        }
+        Version { service: self.service.clone(), revision: self.revision.clone() }
     }
 }
 
@@ -65,14 +62,9 @@ impl Folder {
     /// Opens the folder, made if missing, for nobody but this user: logs may hold secrets.
     pub(super) fn open(root: &Path) -> io::Result<Self> {
         for folder in [root.join("instances"), root.join("logs")] {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(folder)?;
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
-        Ok(Self {
-            root: root.canonicalize()?,
-        })
+        Ok(Self { root: root.canonicalize()? })
     }
 
     pub(super) fn logs(&self) -> PathBuf {
@@ -85,21 +77,15 @@ impl Folder {
 
     /// Path of the record of an instance; it also marks the process.
     pub(super) fn record(&self, version: &Version, index: u16) -> PathBuf {
-        self.root
-            .join("instances")
-            .join(format!("{}.json", stem(version, index)))
+        self.root.join("instances").join(format!("{}.json", stem(version, index)))
     }
 
     pub(super) fn write(&self, record: &Record) -> io::Result<()> {
         let path = self.record(&record.version(), record.index);
         let draft = path.with_extension("new");
         let text = serde_json::to_vec_pretty(record).map_err(io::Error::other)?;
-        let mut file = File::options()
-            .create(true)
-            .write(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&draft)?;
+        let mut file =
+            File::options().create(true).write(true).truncate(true).mode(0o600).open(&draft)?;
         file.write_all(&text)?;
         fs::rename(draft, path)
     }
@@ -132,9 +118,7 @@ impl Folder {
             fs::remove_file(&path)?;
         }
         for record in self.marked()? {
-            living
-                .entry((record.version(), record.index))
-                .or_insert(record);
+            living.entry((record.version(), record.index)).or_insert(record);
         }
         Ok(living.into_values().collect())
     }
@@ -147,10 +131,7 @@ impl Folder {
             .filter_map(|marked| {
                 let value = |name: &str| {
                     let of = |entry: &String| {
-                        entry
-                            .strip_prefix(name)?
-                            .strip_prefix('=')
-                            .map(str::to_owned)
+                        entry.strip_prefix(name)?.strip_prefix('=').map(str::to_owned)
                     };
                     marked.environment.iter().find_map(of)
                 };
@@ -173,19 +154,13 @@ impl Folder {
 
 fn read(path: &Path) -> io::Result<Record> {
     let mut text = Vec::new();
-    File::open(path)?
-        .take(LARGEST_RECORD)
-        .read_to_end(&mut text)?;
+    File::open(path)?.take(LARGEST_RECORD).read_to_end(&mut text)?;
     Ok(serde_json::from_slice(&text)?)
 }
 
 /// File name of an instance: distinct for distinct instances, and safe whatever the names hold.
 fn stem(version: &Version, index: u16) -> String {
-    format!(
-        "{}@{}@{index}",
-        escaped(&version.service),
-        escaped(&version.revision)
-    )
+    format!("{}@{}@{index}", escaped(&version.service), escaped(&version.revision))
 }
 
 /// Whether the files of every instance of a version can be named.
@@ -229,9 +204,7 @@ mod tests {
         let mine = Identity::of(std::process::id()).expect("this process is there");
         let living = record("checkout", mine.clone());
         folder.write(&living).expect("written");
-        folder
-            .write(&record("gone", Identity { started: 1, ..mine }))
-            .expect("written");
+        folder.write(&record("gone", Identity { started: 1, ..mine })).expect("written");
         let instances = root.path().join("instances");
         fs::write(instances.join("broken.json"), "{\"pid\":").expect("written");
         fs::write(instances.join("huge.json"), vec![b' '; 1_000_000]).expect("written");

@@ -43,15 +43,9 @@ pub(super) fn spawn(
         StartError::environment(format!("cannot share the log {}", path.display()), error)
     })?;
     let child = command.spawn().map_err(|error| refused(prepared, error))?;
-    let pid = child
-        .id()
-        .expect("a child that was not waited for has an id");
+    let pid = child.id().expect("a child that was not waited for has an id");
     match Identity::of(pid) {
-        Ok(identity) => Ok(Spawned {
-            child,
-            identity,
-            log_from,
-        }),
+        Ok(identity) => Ok(Spawned { child, identity, log_from }),
         Err(error) => {
             // It cannot be found again, so it must not run. The runtime reaps it once dropped.
             if let Err(error) = kernel::signal_group(pid, Signal::KILL) {
@@ -79,16 +73,8 @@ fn command(
         .args(words)
         .current_dir(&prepared.working_directory)
         .env_clear()
-        .envs(
-            INHERITED
-                .iter()
-                .filter_map(|name| Some((name, std::env::var_os(name)?))),
-        )
-        .envs(
-            spec.environment
-                .iter()
-                .map(|(name, value)| (name, with_port(value))),
-        )
+        .envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+        .envs(spec.environment.iter().map(|(name, value)| (name, with_port(value))))
         .env("PORT", port.to_string())
         .env("SERIN_SERVICE", &prepared.version.service)
         .env("SERIN_REVISION", &prepared.version.revision)
@@ -124,14 +110,9 @@ fn refused(prepared: &Prepared, error: io::Error) -> StartError {
             | io::ErrorKind::InvalidFilename
     );
     if missing || not_a_program {
-        StartError::NoSuchCommand {
-            program,
-            source: error.into(),
-        }
+        StartError::NoSuchCommand { program, source: error.into() }
     } else if error.kind() == io::ErrorKind::ArgumentListTooLong {
-        StartError::Invalid {
-            what: "the command and its environment are too long".to_owned(),
-        }
+        StartError::Invalid { what: "the command and its environment are too long".to_owned() }
     } else {
         StartError::environment(format!("cannot start `{program}`"), error)
     }

@@ -137,28 +137,15 @@ pub(super) struct Prepared {
 
 /// Checks a launch and finds its working directory.
 pub(super) async fn prepare(launch: &Launch) -> Result<Prepared, StartError> {
-    let Launch {
-        service,
-        revision,
-        checkout,
-        spec,
-    } = launch;
+    let Launch { service, revision, checkout, spec } = launch;
     validate(service, revision, spec)?;
-    let version = Version {
-        service: service.clone(),
-        revision: revision.clone(),
-    };
+    let version = Version { service: service.clone(), revision: revision.clone() };
     if !record::fits_a_file_name(&version) {
-        return Err(invalid(format!(
-            "the name of the service `{service}` is too long for a file"
-        )));
+        return Err(invalid(format!("the name of the service `{service}` is too long for a file")));
     }
     let checkout = tokio::fs::canonicalize(checkout).await.map_err(|error| {
         StartError::environment(
-            format!(
-                "cannot open the checkout {} of {revision}",
-                checkout.display()
-            ),
+            format!("cannot open the checkout {} of {revision}", checkout.display()),
             error,
         )
     })?;
@@ -166,11 +153,7 @@ pub(super) async fn prepare(launch: &Launch) -> Result<Prepared, StartError> {
         None => checkout,
         Some(relative) => inside(&checkout, relative).await?,
     };
-    Ok(Prepared {
-        version,
-        spec: spec.clone(),
-        working_directory,
-    })
+    Ok(Prepared { version, spec: spec.clone(), working_directory })
 }
 
 /// Resolves a folder of the checkout; neither `..` nor a symbolic link may lead out of it.
@@ -198,9 +181,7 @@ async fn inside(checkout: &Path, relative: &Path) -> Result<PathBuf, StartError>
         return Err(leaves());
     }
     if !found.is_dir() {
-        return Err(invalid(format!(
-            "the working directory `{shown}` is not a folder"
-        )));
+        return Err(invalid(format!("the working directory `{shown}` is not a folder")));
     }
     Ok(found)
 }
@@ -208,28 +189,20 @@ async fn inside(checkout: &Path, relative: &Path) -> Result<PathBuf, StartError>
 fn validate(service: &str, revision: &str, spec: &ProcessSpec) -> Result<(), StartError> {
     for (what, name) in [("service", service), ("revision", revision)] {
         if name.is_empty() || name.len() > LONGEST_NAME || name.contains('\0') {
-            return Err(invalid(format!(
-                "the name of the {what} must have 1 to 64 bytes"
-            )));
+            return Err(invalid(format!("the name of the {what} must have 1 to 64 bytes")));
         }
     }
     match spec.command.first() {
         None => {
-            return Err(invalid(
-                "the command is empty; hint: write [program, argument, ...]",
-            ));
+            return Err(invalid("the command is empty; hint: write [program, argument, ...]"));
         }
         Some(program) if program.trim().is_empty() => {
-            return Err(invalid(
-                "the command begins with an empty word instead of a program",
-            ));
+            return Err(invalid("the command begins with an empty word instead of a program"));
         }
         Some(_) => {}
     }
     if spec.command.iter().any(|word| word.contains('\0')) {
-        return Err(invalid(
-            "the command holds a NUL character, which no program can be given",
-        ));
+        return Err(invalid("the command holds a NUL character, which no program can be given"));
     }
     for (name, value) in &spec.environment {
         if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
@@ -275,10 +248,7 @@ mod tests {
         check(|spec| spec.command.clear(), "command is empty");
         check(|spec| spec.command = vec![" ".to_owned()], "empty word");
         check(|spec| spec.command.push("a\0b".to_owned()), "NUL");
-        check(
-            |spec| spec.health_path = "healthz".to_owned(),
-            "write a path as /healthz",
-        );
+        check(|spec| spec.health_path = "healthz".to_owned(), "write a path as /healthz");
         check(|spec| spec.instances = 0, "write 1 to 256");
         check(|spec| spec.instances = 257, "write 1 to 256");
         check(
@@ -300,13 +270,9 @@ mod tests {
     #[test]
     fn secrets_of_the_environment_are_not_shown() {
         let mut spec = ProcessSpec::new(vec!["./serve".to_owned()]);
-        spec.environment
-            .insert("TOKEN".to_owned(), "hunter2".to_owned());
+        spec.environment.insert("TOKEN".to_owned(), "hunter2".to_owned());
         let shown = format!("{spec:?}");
-        assert!(
-            shown.contains("TOKEN") && !shown.contains("hunter2"),
-            "{shown}"
-        );
+        assert!(shown.contains("TOKEN") && !shown.contains("hunter2"), "{shown}");
     }
 
     #[tokio::test]
@@ -318,10 +284,7 @@ mod tests {
         std::fs::write(root.join("file"), "").expect("written");
         std::os::unix::fs::symlink(outside.path(), root.join("link")).expect("linked");
 
-        assert_eq!(
-            inside(&root, Path::new("./app")).await.expect("inside"),
-            root.join("app")
-        );
+        assert_eq!(inside(&root, Path::new("./app")).await.expect("inside"), root.join("app"));
         let absolute = outside.path().display().to_string();
         for refused in ["..", "app/../..", "link", absolute.as_str()] {
             let error = inside(&root, Path::new(refused)).await.expect_err(refused);

@@ -20,22 +20,13 @@ async fn a_version_runs_with_its_environment_until_it_is_stopped() {
     launch.spec.instances = 2;
     launch.spec.working_directory = Some("app".into());
     launch.spec.command.push("port-${PORT}".to_owned());
-    launch
-        .spec
-        .environment
-        .insert("LISTEN".to_owned(), "on ${PORT}".to_owned());
-    launch
-        .spec
-        .environment
-        .insert("PORT".to_owned(), "1".to_owned());
+    launch.spec.environment.insert("LISTEN".to_owned(), "on ${PORT}".to_owned());
+    launch.spec.environment.insert("PORT".to_owned(), "1".to_owned());
 
     let running = world.start(&launch).await.expect("started");
     let names: Vec<&str> = running.iter().map(|one| one.instance.as_str()).collect();
     assert_eq!(names, ["checkout-4f2c1a9-0", "checkout-4f2c1a9-1"]);
-    assert_eq!(
-        world.processes.running("checkout", &launch.revision),
-        running
-    );
+    assert_eq!(world.processes.running("checkout", &launch.revision), running);
     assert_eq!(world.processes.running("checkout", "another"), []);
 
     let told = get(running[1].address, "/env");
@@ -46,20 +37,11 @@ async fn a_version_runs_with_its_environment_until_it_is_stopped() {
         format!("arg port-{port}"),
         "SERIN_SERVICE=checkout".to_owned(),
         "SERIN_REVISION=4f2c1a9d0c7be1a0".to_owned(),
-        format!(
-            "in {}/app",
-            world.folder.path().canonicalize().expect("there").display()
-        ),
+        format!("in {}/app", world.folder.path().canonicalize().expect("there").display()),
     ] {
-        assert!(
-            told.lines().any(|told| told == line),
-            "{line} is not in {told}"
-        );
+        assert!(told.lines().any(|told| told == line), "{line} is not in {told}");
     }
-    assert!(
-        !told.contains("CARGO"),
-        "the environment of Serin is not passed on: {told}"
-    );
+    assert!(!told.contains("CARGO"), "the environment of Serin is not passed on: {told}");
 
     world.stop(&launch).await;
     assert!(running.iter().all(|one| is_gone(one.pid)));
@@ -80,10 +62,7 @@ async fn starting_twice_is_starting_once() {
     let three = world.start(&more).await.expect("started");
     assert_eq!((three.len(), &three[0]), (3, &one[0]));
     assert_eq!(world.start(&launch).await.expect("runs"), one);
-    until("the surplus is gone", || {
-        three[1..].iter().all(|surplus| is_gone(surplus.pid))
-    })
-    .await;
+    until("the surplus is gone", || three[1..].iter().all(|surplus| is_gone(surplus.pid))).await;
     world.stop(&launch).await;
 }
 
@@ -95,14 +74,8 @@ async fn a_command_that_cannot_be_executed_is_named() {
         let mut launch = world.launch("serve");
         launch.spec.command = vec![program.to_owned()];
         let error = world.start(&launch).await.expect_err("not a program");
-        assert!(
-            matches!(error, StartError::NoSuchCommand { .. }),
-            "{error:?}"
-        );
-        assert!(
-            error.is_version_fault() && error.to_string().contains(program),
-            "{error}"
-        );
+        assert!(matches!(error, StartError::NoSuchCommand { .. }), "{error:?}");
+        assert!(error.is_version_fault() && error.to_string().contains(program), "{error}");
         assert_eq!(world.records(), 0);
     }
 }
@@ -115,28 +88,14 @@ async fn a_version_that_exits_at_once_says_its_last_words() {
     let error = world.start(&launch).await.expect_err("it exits");
     assert!(error.is_version_fault());
     let text = error.to_string();
-    assert!(
-        text.contains("ended before it was healthy (exit status: 3)"),
-        "{text}"
-    );
-    assert!(
-        text.contains("\n  | no database at db.example:5432"),
-        "{text}"
-    );
+    assert!(text.contains("ended before it was healthy (exit status: 3)"), "{text}");
+    assert!(text.contains("\n  | no database at db.example:5432"), "{text}");
     assert_eq!(world.records(), 0);
 
-    let error = world
-        .start(&world.launch("chatty"))
-        .await
-        .expect_err("it exits");
-    let StartError::Exited { log_tail, .. } = error else {
-        panic!("{error:?}")
-    };
+    let error = world.start(&world.launch("chatty")).await.expect_err("it exits");
+    let StartError::Exited { log_tail, .. } = error else { panic!("{error:?}") };
     assert!(log_tail.len() <= 20 && log_tail.iter().all(|line| line.chars().count() <= 301));
-    assert!(
-        log_tail.last().expect("lines").starts_with("line 9999 xxx"),
-        "{log_tail:?}"
-    );
+    assert!(log_tail.last().expect("lines").starts_with("line 9999 xxx"), "{log_tail:?}");
 }
 
 #[tokio::test]
@@ -146,16 +105,10 @@ async fn a_version_that_is_never_healthy_is_ended() {
     launch.spec.start_timeout = Duration::from_secs(3);
     let error = world.start(&launch).await.expect_err("503");
     let text = error.to_string();
-    assert!(
-        text.contains("not healthy within 3 s (last answer: HTTP 503)"),
-        "{text}"
-    );
+    assert!(text.contains("not healthy within 3 s (last answer: HTTP 503)"), "{text}");
     assert!(text.contains("| role unready"), "{text}");
     assert_eq!(world.records(), 0);
-    assert_eq!(
-        world.processes.running(&launch.service, &launch.revision),
-        []
-    );
+    assert_eq!(world.processes.running(&launch.service, &launch.revision), []);
 }
 
 #[tokio::test]
@@ -165,29 +118,17 @@ async fn a_crash_is_reported_and_the_instance_comes_back_on_its_port() {
     let first = world.start(&launch).await.expect("started").remove(0);
     get(first.address, "/crash");
     let exit = world.exit().await;
-    assert_eq!(
-        (exit.service.as_str(), exit.revision.as_str()),
-        ("checkout", "4f2c1a9d0c7be1a0")
-    );
+    assert_eq!((exit.service.as_str(), exit.revision.as_str()), ("checkout", "4f2c1a9d0c7be1a0"));
     assert_eq!(exit.instance, "checkout-4f2c1a9-0");
     assert_eq!(exit.status, "exit status: 7");
-    assert_eq!(
-        (exit.failures, exit.restart_in),
-        (1, Duration::from_secs(1))
-    );
-    assert_eq!(
-        exit.log_tail.last().map(String::as_str),
-        Some("crashing as asked")
-    );
+    assert_eq!((exit.failures, exit.restart_in), (1, Duration::from_secs(1)));
+    assert_eq!(exit.log_tail.last().map(String::as_str), Some("crashing as asked"));
 
     let second = world.running_but(&launch, first.pid).await.remove(0);
     assert_eq!(second.address, first.address);
     kill(second.pid);
     let exit = world.exit().await;
-    assert_eq!(
-        (exit.failures, exit.restart_in),
-        (2, Duration::from_secs(2))
-    );
+    assert_eq!((exit.failures, exit.restart_in), (2, Duration::from_secs(2)));
     assert_eq!(exit.status, "signal: 9 (SIGKILL)");
     // A stop during the pause ends it.
     world.stop(&launch).await;
@@ -197,19 +138,12 @@ async fn a_crash_is_reported_and_the_instance_comes_back_on_its_port() {
 async fn a_port_that_is_taken_meanwhile_is_replaced() {
     let world = World::new();
     let launch = world.launch("robbed");
-    let running = world
-        .start(&launch)
-        .await
-        .expect("started on another port")
-        .remove(0);
+    let running = world.start(&launch).await.expect("started on another port").remove(0);
     assert!(get(running.address, "/").starts_with("HTTP/1.0 200"));
     let stranger = std::fs::read_to_string(world.folder.path().join("stranger")).expect("written");
     world.stop(&launch).await;
     let stranger = stranger.parse().expect("a process id");
-    assert!(
-        !is_gone(stranger),
-        "a process of somebody else is left alone"
-    );
+    assert!(!is_gone(stranger), "a process of somebody else is left alone");
     kill(stranger);
 }
 
@@ -222,10 +156,7 @@ async fn a_process_that_ignores_sigterm_is_killed_after_its_grace() {
     let began = Instant::now();
     world.stop(&launch).await;
     assert!(is_gone(pid));
-    assert!(
-        began.elapsed() >= launch.spec.stop_grace,
-        "it was not given its grace"
-    );
+    assert!(began.elapsed() >= launch.spec.stop_grace, "it was not given its grace");
 }
 
 #[tokio::test]
@@ -236,9 +167,7 @@ async fn the_whole_group_ends_with_its_leader() {
     let children = |world: &World| -> Vec<u32> {
         let log = world.log();
         let lines = log.lines().filter_map(|line| line.strip_prefix("child "));
-        lines
-            .map(|pid| pid.parse().expect("a process id"))
-            .collect()
+        lines.map(|pid| pid.parse().expect("a process id")).collect()
     };
     kill(first.pid);
     world.exit().await;
@@ -249,10 +178,7 @@ async fn the_whole_group_ends_with_its_leader() {
     world.stop(&launch).await;
     let all = children(&world);
     assert_eq!(all.len(), 2);
-    until("the second child is gone", || {
-        all.iter().all(|pid| is_gone(*pid))
-    })
-    .await;
+    until("the second child is gone", || all.iter().all(|pid| is_gone(*pid))).await;
 }
 
 #[tokio::test]
@@ -273,10 +199,7 @@ async fn a_stop_cuts_a_start_short_and_a_later_start_waits_for_it() {
         },
     );
     let cut = cut.expect_err("stopped");
-    assert!(
-        matches!(cut, StartError::Stopped) && !cut.is_version_fault(),
-        "{cut:?}"
-    );
+    assert!(matches!(cut, StartError::Stopped) && !cut.is_version_fault(), "{cut:?}");
     again.expect("started after the stop");
     world.stop(&serve).await;
 }
@@ -296,22 +219,14 @@ async fn processes_outlive_a_killed_serin_and_are_adopted() {
     serin.wait().expect("reaped");
 
     let mut world = World::on(folder);
-    assert_eq!(
-        world.processes.running("checkout", "4f2c1a9d0c7be1a0"),
-        [],
-        "not looked at yet"
-    );
+    assert_eq!(world.processes.running("checkout", "4f2c1a9d0c7be1a0"), [], "not looked at yet");
     let launch = world.launch("serve");
     let adopted = world.start(&launch).await.expect("adopted").remove(0);
     assert_eq!(adopted.pid, pid);
 
     kill(pid);
     let exit = world.exit().await;
-    assert!(
-        exit.status.contains("exit status is unknown"),
-        "{}",
-        exit.status
-    );
+    assert!(exit.status.contains("exit status is unknown"), "{}", exit.status);
     let next = world.running_but(&launch, pid).await.remove(0);
     assert_eq!(next.address, adopted.address);
     world.stop(&launch).await;
@@ -339,17 +254,11 @@ async fn an_adopted_process_without_record_is_found_and_one_that_hangs_is_replac
     assert_eq!(stopped.running(&serve.service, &serve.revision), []);
     let unready = world.launch("unready");
     let started = world.processes.start(&unready);
-    assert!(
-        timeout(Duration::from_millis(500), started).await.is_err(),
-        "it starts on"
-    );
+    assert!(timeout(Duration::from_millis(500), started).await.is_err(), "it starts on");
     let world = world.restarted();
     let mut impatient = serve.clone();
     impatient.spec.start_timeout = Duration::from_secs(3);
-    let fresh = world
-        .start(&impatient)
-        .await
-        .expect("replaced by one that serves");
+    let fresh = world.start(&impatient).await.expect("replaced by one that serves");
     assert_eq!(fresh.len(), 1);
     world.stop(&serve).await;
 }
@@ -365,14 +274,10 @@ async fn a_sweep_ends_what_nothing_wants() {
 
     let world = world.restarted();
     let keep = [(kept.service.clone(), kept.revision.clone())];
-    timeout(BOUND, world.processes.sweep(&keep))
-        .await
-        .expect("swept in time");
+    timeout(BOUND, world.processes.sweep(&keep)).await.expect("swept in time");
     until("the orphan is gone", || is_gone(goes[0].pid)).await;
     assert_eq!(world.start(&kept).await.expect("adopted"), keeps);
-    timeout(BOUND, world.processes.sweep(&[]))
-        .await
-        .expect("swept in time");
+    timeout(BOUND, world.processes.sweep(&[])).await.expect("swept in time");
     until("all are gone", || is_gone(keeps[0].pid)).await;
     assert_eq!(world.records(), 0);
 }
@@ -385,16 +290,10 @@ async fn a_folder_that_cannot_be_used_is_not_the_versions_fault() {
     let launch = world.launch("serve");
     let error = world.start(&launch).await.expect_err("no folder");
     assert!(!error.is_version_fault(), "{error:?}");
-    assert!(
-        error.to_string().contains("cannot use the folder"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("cannot use the folder"), "{error}");
 
     std::fs::remove_file(world.folder.path().join("processes")).expect("removed");
-    world
-        .start(&launch)
-        .await
-        .expect("the folder is opened later");
+    world.start(&launch).await.expect("the folder is opened later");
     world.stop(&launch).await;
 
     let mut elsewhere = launch.clone();

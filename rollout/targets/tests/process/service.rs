@@ -26,11 +26,8 @@ const ROLE: &str = "TEST_SERVICE_ROLE";
 /// A launch of this test binary in a given role.
 pub(crate) fn launch(checkout: &std::path::Path, role: &str) -> Launch {
     let own = std::env::current_exe().expect("the test binary has a path");
-    let command = [
-        own.to_str().expect("a path of text"),
-        "a_service_for_the_other_tests",
-        "--nocapture",
-    ];
+    let command =
+        [own.to_str().expect("a path of text"), "a_service_for_the_other_tests", "--nocapture"];
     let mut spec = ProcessSpec::new(command.map(str::to_owned).to_vec());
     spec.environment.insert(ROLE.to_owned(), role.to_owned());
     spec.start_timeout = Duration::from_secs(20);
@@ -80,15 +77,10 @@ fn a_service_for_the_other_tests() -> Outcome {
             .expect("runtime")
             .block_on(async {
                 let _ignored = signal(SignalKind::terminate()).expect("registered");
-                tokio::task::spawn_blocking(|| serve("200 OK"))
-                    .await
-                    .expect("serves")
+                tokio::task::spawn_blocking(|| serve("200 OK")).await.expect("serves")
             }),
         "parent" => {
-            let child = Command::new("sleep")
-                .arg("3600")
-                .spawn()
-                .expect("sleep is everywhere");
+            let child = Command::new("sleep").arg("3600").spawn().expect("sleep is everywhere");
             println!("child {}", child.id());
             serve("200 OK")
         }
@@ -130,9 +122,8 @@ fn serve(status: &str) -> ! {
                 std::process::exit(7);
             }
             Some("/env") => {
-                let mut variables: Vec<String> = std::env::vars()
-                    .map(|(name, value)| format!("{name}={value}"))
-                    .collect();
+                let mut variables: Vec<String> =
+                    std::env::vars().map(|(name, value)| format!("{name}={value}")).collect();
                 variables.extend(std::env::args().map(|argument| format!("arg {argument}")));
                 let folder = std::env::current_dir().expect("there");
                 variables.push(format!("in {}", folder.display()));
@@ -140,11 +131,7 @@ fn serve(status: &str) -> ! {
             }
             Some(_) | None => String::new(),
         };
-        let _ = write!(
-            stream,
-            "HTTP/1.0 {status}\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
+        let _ = write!(stream, "HTTP/1.0 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     }
     unreachable!("a listener never ends")
 }
@@ -176,10 +163,7 @@ fn keep() -> ! {
     runtime.block_on(async {
         let (exits, _received) = mpsc::channel(1);
         let processes = Processes::new(folder.join("processes"), exits);
-        let running = processes
-            .start(&launch(&folder, "serve"))
-            .await
-            .expect("started");
+        let running = processes.start(&launch(&folder, "serve")).await.expect("started");
         println!("\ninstance {}", running[0].pid);
         std::future::pending().await
     })

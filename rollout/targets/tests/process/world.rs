@@ -40,10 +40,7 @@ impl Drop for Ground {
         };
         for record in records.flatten() {
             let text = std::fs::read_to_string(record.path()).unwrap_or_default();
-            let pid = text
-                .split("\"pid\": ")
-                .nth(1)
-                .and_then(|rest| rest.split(',').next());
+            let pid = text.split("\"pid\": ").nth(1).and_then(|rest| rest.split(',').next());
             let pid = pid.and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw);
             // It may have ended by itself meanwhile.
             let _ = pid.map(|pid| kill_process_group(pid, Signal::KILL));
@@ -59,20 +56,12 @@ impl World {
     pub(crate) fn on(folder: Ground) -> Self {
         let (send, exits) = mpsc::channel(8);
         let processes = Processes::new(folder.path().join("processes"), send);
-        Self {
-            folder,
-            processes,
-            exits,
-        }
+        Self { folder, processes, exits }
     }
 
     /// Serin goes and comes back.
     pub(crate) fn restarted(self) -> Self {
-        let Self {
-            folder,
-            processes,
-            exits,
-        } = self;
+        let Self { folder, processes, exits } = self;
         drop((processes, exits));
         Self::on(folder)
     }
@@ -82,29 +71,18 @@ impl World {
     }
 
     pub(crate) async fn start(&self, launch: &Launch) -> Result<Vec<Running>, StartError> {
-        timeout(BOUND, self.processes.start(launch))
-            .await
-            .expect("a start ends in time")
+        timeout(BOUND, self.processes.start(launch)).await.expect("a start ends in time")
     }
 
     pub(crate) async fn stop(&self, launch: &Launch) {
         let stop = self.processes.stop(&launch.service, &launch.revision);
-        timeout(BOUND, stop)
-            .await
-            .expect("a stop ends in time")
-            .expect("stopped");
-        assert_eq!(
-            self.processes.running(&launch.service, &launch.revision),
-            []
-        );
+        timeout(BOUND, stop).await.expect("a stop ends in time").expect("stopped");
+        assert_eq!(self.processes.running(&launch.service, &launch.revision), []);
         assert_eq!(self.records(), 0);
     }
 
     pub(crate) async fn exit(&mut self) -> Exit {
-        timeout(BOUND, self.exits.recv())
-            .await
-            .expect("an exit in time")
-            .expect("open")
+        timeout(BOUND, self.exits.recv()).await.expect("an exit in time").expect("open")
     }
 
     /// The instances as soon as there are some, and none of them is `but`.
@@ -112,21 +90,13 @@ impl World {
         let key = (launch.service.clone(), launch.revision.clone());
         let mut watch = self.processes.watch();
         let found = watch.wait_for(|snapshot| {
-            snapshot
-                .get(&key)
-                .is_some_and(|all| all.iter().all(|one| one.pid != but))
+            snapshot.get(&key).is_some_and(|all| all.iter().all(|one| one.pid != but))
         });
-        timeout(BOUND, found)
-            .await
-            .expect("healthy in time")
-            .expect("watched")[&key]
-            .clone()
+        timeout(BOUND, found).await.expect("healthy in time").expect("watched")[&key].clone()
     }
 
     pub(crate) fn records(&self) -> usize {
-        std::fs::read_dir(self.folder.path().join("processes/instances"))
-            .expect("there")
-            .count()
+        std::fs::read_dir(self.folder.path().join("processes/instances")).expect("there").count()
     }
 
     pub(crate) fn log(&self) -> String {

@@ -27,10 +27,7 @@ impl Supervisor {
     pub(super) fn on_stop(&mut self, version: &Version, reply: StopReply) {
         // Without its folder nothing is known of what ran before, so nothing may be called ended.
         if self.open_folder().is_err() && !self.versions.contains_key(version) {
-            tracing::warn!(
-                service = version.service,
-                "stopping without the folder of records"
-            );
+            tracing::warn!(service = version.service, "stopping without the folder of records");
         }
         let Some(wanted) = self.versions.get_mut(version) else {
             return answer(vec![reply], &Ok(()));
@@ -102,18 +99,12 @@ impl Supervisor {
             }
             Phase::Waiting { .. } => return,
             Phase::Found => Then::Remove,
-            Phase::Starting { .. } => Then::Judge {
-                status: status.to_owned(),
-                was_starting: true,
-            },
+            Phase::Starting { .. } => Then::Judge { status: status.to_owned(), was_starting: true },
             Phase::Healthy { since } => {
                 if now >= *since + FORGIVEN_AFTER {
                     instance.failures = 0;
                 }
-                Then::Judge {
-                    status: status.to_owned(),
-                    was_starting: false,
-                }
+                Then::Judge { status: status.to_owned(), was_starting: false }
             }
         };
         // Members that outlive their leader may hold its port, and serve nobody.
@@ -184,10 +175,7 @@ impl Supervisor {
                     self.failed_to_begin(slot, error);
                 }
             }
-            Then::Judge {
-                status,
-                was_starting,
-            } => self.judge(slot, status, was_starting),
+            Then::Judge { status, was_starting } => self.judge(slot, status, was_starting),
         }
     }
 
@@ -198,16 +186,9 @@ impl Supervisor {
             return;
         };
         let instance = version.instance(*index);
-        let error = StopError::StillAlive {
-            instance,
-            pid,
-            waited: for_long,
-        };
+        let error = StopError::StillAlive { instance, pid, waited: for_long };
         tracing::error!(pid, "{error}");
-        let started = StartError::Environment {
-            what: error.to_string(),
-            source: None,
-        };
+        let started = StartError::Environment { what: error.to_string(), source: None };
         answer(std::mem::take(&mut wanted.stoppers), &Err(error));
         answer(std::mem::take(&mut wanted.starters), &Err(started.clone()));
         if let Some((_, waiting)) = wanted.next.take() {
@@ -231,10 +212,7 @@ impl Supervisor {
             return;
         };
         self.publish();
-        answer(
-            wanted.starters,
-            &Err(wanted.ending.unwrap_or(StartError::Stopped)),
-        );
+        answer(wanted.starters, &Err(wanted.ending.unwrap_or(StartError::Stopped)));
         answer(wanted.stoppers, &Ok(()));
         if let Some((prepared, waiting)) = wanted.next {
             self.on_start(prepared, waiting);

@@ -31,11 +31,7 @@ pub(super) enum Phase {
     /// It runs, as its record says, and nobody has asked for it yet.
     Found,
     /// Its health path has not answered well yet. `look_at` is none while an answer is awaited.
-    Starting {
-        deadline: Instant,
-        look_at: Option<Instant>,
-        last_answer: String,
-    },
+    Starting { deadline: Instant, look_at: Option<Instant>, last_answer: String },
     /// It serves.
     Healthy { since: Instant },
     /// It ended unexpectedly and is started again at this time.
@@ -91,9 +87,9 @@ impl Instance {
     pub(super) fn due(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Found | Phase::Healthy { .. } => None,
-            Phase::Starting {
-                deadline, look_at, ..
-            } => Some(look_at.map_or(*deadline, |at| at.min(*deadline))),
+            Phase::Starting { deadline, look_at, .. } => {
+                Some(look_at.map_or(*deadline, |at| at.min(*deadline)))
+            }
             Phase::Waiting { until } => Some(*until),
             Phase::Ending(ending) => Some(ending.look_at),
         }

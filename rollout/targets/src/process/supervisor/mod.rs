@@ -132,13 +132,9 @@ impl Supervisor {
         for record in living {
             let generation = self.generation();
             let version = record.version();
-            self.versions
-                .entry(version.clone())
-                .or_default()
-                .established |= record.established;
+            self.versions.entry(version.clone()).or_default().established |= record.established;
             let slot = (version, record.index);
-            self.instances
-                .insert(slot, Instance::found(record, generation));
+            self.instances.insert(slot, Instance::found(record, generation));
         }
         Ok(())
     }
@@ -305,10 +301,7 @@ impl Supervisor {
     /// The slots of a version that hold an instance.
     fn slots(&self, version: &Version) -> Vec<Slot> {
         let all = (version.clone(), 0)..=(version.clone(), u16::MAX);
-        self.instances
-            .range(all)
-            .map(|(slot, _)| slot.clone())
-            .collect()
+        self.instances.range(all).map(|(slot, _)| slot.clone()).collect()
     }
 }
 

@@ -28,10 +28,7 @@ impl Supervisor {
         let (port, failures, lost_ports) = (instance.port, instance.failures, instance.lost_ports);
         let port_was_lost = was_starting && lost_ports < MOST_LOST_PORTS && !port::is_free(port);
         if port_was_lost {
-            tracing::info!(
-                port,
-                "the port of an instance was taken, so it gets another"
-            );
+            tracing::info!(port, "the port of an instance was taken, so it gets another");
             return match self.begin(slot, None, failures, lost_ports + 1) {
                 Ok(()) => {}
                 Err(error) => self.failed_to_begin(slot, error),
@@ -44,11 +41,7 @@ impl Supervisor {
             status: status.clone(),
             log_tail: log_tail.clone(),
         };
-        if self
-            .versions
-            .get(version)
-            .is_some_and(|wanted| wanted.established)
-        {
+        if self.versions.get(version).is_some_and(|wanted| wanted.established) {
             self.wait_to_restart(slot, status, log_tail);
         } else {
             self.forget(slot);
@@ -69,11 +62,7 @@ impl Supervisor {
 
     /// No process could be started for a slot that had one before.
     pub(super) fn failed_to_begin(&mut self, slot: &Slot, error: StartError) {
-        if self
-            .versions
-            .get(&slot.0)
-            .is_some_and(|wanted| wanted.established)
-        {
+        if self.versions.get(&slot.0).is_some_and(|wanted| wanted.established) {
             self.wait_to_restart(slot, format!("could not be started: {error}"), Vec::new());
         } else {
             self.forget(slot);
@@ -92,9 +81,7 @@ impl Supervisor {
         instance.failures = instance.failures.saturating_add(1);
         instance.process = None;
         instance.adopted = false;
-        instance.phase = Phase::Waiting {
-            until: Instant::now() + restart_in,
-        };
+        instance.phase = Phase::Waiting { until: Instant::now() + restart_in };
         let failures = instance.failures;
         self.report(Exit {
             service: version.service.clone(),
@@ -110,9 +97,7 @@ impl Supervisor {
 
 /// Pause before the restart after `failures` earlier ones in a row.
 fn pause(failures: u32) -> Duration {
-    FIRST_PAUSE
-        .saturating_mul(2_u32.saturating_pow(failures))
-        .min(LONGEST_PAUSE)
+    FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST_PAUSE)
 }
 
 #[cfg(test)]

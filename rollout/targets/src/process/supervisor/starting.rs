@@ -26,11 +26,7 @@ impl Supervisor {
         let version = prepared.version.clone();
         let wanted = self.versions.entry(version.clone()).or_default();
         if wanted.ending.is_some() {
-            let mut waiting = wanted
-                .next
-                .take()
-                .map(|(_, waiting)| waiting)
-                .unwrap_or_default();
+            let mut waiting = wanted.next.take().map(|(_, waiting)| waiting).unwrap_or_default();
             waiting.extend(replies);
             wanted.next = Some((prepared, waiting));
             return;
@@ -119,10 +115,7 @@ impl Supervisor {
 
     /// Asks a starting instance how it is.
     pub(super) fn look_at_health(&mut self, slot: &Slot) {
-        let prepared = self
-            .versions
-            .get(&slot.0)
-            .and_then(|wanted| wanted.prepared.clone());
+        let prepared = self.versions.get(&slot.0).and_then(|wanted| wanted.prepared.clone());
         let (Some(prepared), Some(instance)) = (prepared, self.instances.get_mut(slot)) else {
             return;
         };
@@ -151,19 +144,12 @@ impl Supervisor {
         if instance.generation != generation {
             return;
         }
-        let Phase::Starting {
-            look_at,
-            last_answer,
-            ..
-        } = &mut instance.phase
-        else {
+        let Phase::Starting { look_at, last_answer, .. } = &mut instance.phase else {
             return;
         };
         match answer {
             Ok(()) => {
-                instance.phase = Phase::Healthy {
-                    since: Instant::now(),
-                };
+                instance.phase = Phase::Healthy { since: Instant::now() };
                 instance.lost_ports = 0;
                 self.settle(&slot.0);
             }
@@ -186,10 +172,7 @@ impl Supervisor {
         let Phase::Starting { last_answer, .. } = &instance.phase else {
             return;
         };
-        let patience = wanted
-            .prepared
-            .as_ref()
-            .map_or(Duration::ZERO, |p| p.spec.start_timeout);
+        let patience = wanted.prepared.as_ref().map_or(Duration::ZERO, |p| p.spec.start_timeout);
         let last_answer = last_answer.clone();
         if instance.adopted {
             // It ran well once or was cut short by a crash of Serin: a fresh one gets its chance.
@@ -197,22 +180,12 @@ impl Supervisor {
         } else if wanted.established {
             let seconds = patience.as_secs_f64();
             let status = format!("not healthy within {seconds} s, last answer: {last_answer}");
-            self.end(
-                slot,
-                Then::Judge {
-                    status,
-                    was_starting: false,
-                },
-            );
+            self.end(slot, Then::Judge { status, was_starting: false });
         } else {
             let log_tail = self.tail(slot, instance.log_from);
             let instance = version.instance(*index);
-            let error = StartError::NotHealthy {
-                instance,
-                waited: patience,
-                last_answer,
-                log_tail,
-            };
+            let error =
+                StartError::NotHealthy { instance, waited: patience, last_answer, log_tail };
             self.give_up(version, error);
         }
     }
@@ -295,9 +268,7 @@ impl Supervisor {
 
     fn prune_logs(&self, folder: &Folder, slot: &Slot) {
         let slots = self.instances.keys().chain([slot]);
-        let in_use = slots
-            .map(|(version, index)| folder.log(version, *index))
-            .collect();
+        let in_use = slots.map(|(version, index)| folder.log(version, *index)).collect();
         if let Err(error) = log::prune(&folder.logs(), &in_use) {
             tracing::warn!(%error, "cannot remove old logs");
         }
@@ -311,10 +282,7 @@ fn join(instance: &mut Instance, prepared: &Prepared) {
             instance.stop_grace = prepared.spec.stop_grace;
             instance.phase = starting(prepared);
         }
-        Phase::Ending(Ending {
-            then: then @ Then::Remove,
-            ..
-        }) => *then = Then::Replace,
+        Phase::Ending(Ending { then: then @ Then::Remove, .. }) => *then = Then::Replace,
         Phase::Ending(_)
         | Phase::Starting { .. }
         | Phase::Healthy { .. }
