@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod config;
+pub mod git;
 
 /// An error with all its causes, for people: `failed to push: connection refused`.
 pub fn chain(error: &dyn std::error::Error) -> String {
