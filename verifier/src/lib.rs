@@ -1,7 +1,21 @@
 #![doc = include_str!("../README.md")]
 
+pub mod board;
+pub mod cli;
+pub mod clock;
 pub mod config;
+pub mod demo;
+pub mod driver;
 pub mod git;
+pub mod journal;
+pub mod measure;
+pub mod perform;
+pub mod run;
+pub mod simulate;
+pub mod telemetry;
+pub mod tell;
+pub mod watch;
+pub mod web;
 
 /// An error with all its causes, for people: `failed to push: connection refused`.
 pub fn chain(error: &dyn std::error::Error) -> String {

@@ -1,0 +1,79 @@
+//! What the demo measured, as a table, and where to look next.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rollout::GitOutcome;
+
+use super::RATE;
+use super::scenario::Played;
+use crate::cli;
+use crate::run::Handle;
+
+/// `12.3 s`
+pub(super) fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
+/// Prints the summary to standard output.
+pub(super) fn print(results: &[Played], folder: &Path, handle: &Handle) {
+    cli::print(&text(results, folder, handle));
+}
+
+fn text(results: &[Played], folder: &Path, handle: &Handle) -> String {
+    let mut text = format!(
+        "\nAt {RATE} requests per second, first weight 10 %, harm 0.5 %, false alarms 0.1 %:\n\n{:<24} {:<26} {:>8} {:>10} {:>10} {:>12}  git\n",
+        "commit", "outcome", "took", "decided", "traffic", "failed"
+    );
+    for played in results {
+        let finished = &played.finished;
+        let since = finished.exposed.unwrap_or(finished.began);
+        let after =
+            |at: jiff::Timestamp| seconds(at.duration_since(since).try_into().unwrap_or_default());
+        let back = finished.traffic_back.map_or_else(
+            || "-".to_owned(),
+            |at| format!("{} ms", at.duration_since(finished.decided).as_millis()),
+        );
+        let git = match &finished.git {
+            Some(GitOutcome::Pushed { revision, .. }) => {
+                format!("reverted by {}", revision.short())
+            }
+            Some(other) => other.sentence(),
+            None => "unchanged".to_owned(),
+        };
+        let verdict = if played.as_it_must() {
+            finished.outcome.words().to_owned()
+        } else {
+            format!("{} (!)", finished.outcome.words())
+        };
+        text += &format!(
+            "{:<24} {:<26} {:>8} {:>10} {:>10} {:>12}  {git}\n",
+            played.subject,
+            verdict,
+            seconds(played.took),
+            after(finished.decided),
+            back,
+            played.canary.failed
+        );
+    }
+    text += "\n  took     from the push to the end, bake and removal included\n  decided  after the canary's first traffic\n  traffic  from the decision until stable was confirmed to serve everything\n  failed   requests that the canary failed, as the senders saw it\n\n";
+    for played in results {
+        if let Some(exposed) = played.exposed {
+            text += &format!(
+                "\"{}\": stable served everything again {} after the first failed request of the canary ({} requests failed)\n",
+                played.subject,
+                seconds(exposed),
+                played.canary.failed
+            );
+        }
+    }
+    if let Some(last) = results.last() {
+        text += &format!("newest commit: {}\n", last.tip);
+    }
+    text += &format!(
+        "\nThe reverts, with their evidence:  git -C {} log\nThe page:                          http://{}\n",
+        folder.join("shop.git").display(),
+        handle.address
+    );
+    text
+}

@@ -1,0 +1,7 @@
+//! The binary `serin`: parse, run, exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    verifier::cli::main()
+}

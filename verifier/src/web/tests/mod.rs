@@ -1,0 +1,8 @@
+//! The page and the API over a recorded journal, asked over real connections.
+
+mod api;
+mod hooks;
+mod pages;
+mod security;
+mod stream;
+mod world;
