@@ -161,7 +161,7 @@ impl Turn<'_> {
         }
         self.state.hold =
             self.state.hold.take().or_else(|| hold_after(self.state, &live, &back, self.now));
-        self.because(back.reason.clone());
+        self.because(format!("{}; the canary is gone", back.outcome.words()));
         self.close(&live, back.outcome, &back.reason, Some(&back));
     }
 
@@ -196,7 +196,7 @@ impl Turn<'_> {
             waiting.commits.retain(|c| !known(c));
         }
         self.close(&live, Outcome::Promoted, &reason, None);
-        self.because(reason);
+        self.because("promoted; the old version is gone");
     }
 
     /// Records the end and tells people.
