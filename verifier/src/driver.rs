@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rollout::{Action, Event, Happened, State, outstanding, transition};
+use rollout::{Action, Event, Happened, Phase, State, outstanding, transition};
 use rollout_targets::process::Exit;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
@@ -317,9 +317,11 @@ impl Driver {
 
     /// A split that was confirmed before a restart is not asked for again, but the proxy is a new one.
     fn split_again(&self, state: &State) {
-        let Some(live) = state.live.as_ref().filter(|live| live.shift.confirmed.is_some()) else {
+        let Some(live) = state.live.as_deref() else { return };
+        // A promoted canary serves as stable, without a split.
+        if live.shift.confirmed.is_none() || matches!(live.phase, Phase::Promoting { .. }) {
             return;
-        };
+        }
         if let Err(error) = self.performer.shift_now(state, live.shift.weight) {
             // The canary does not run: its failed start is an event of its own.
             tracing::warn!(

@@ -32,9 +32,6 @@ use crate::web::{self, App};
 /// Ends of processes that wait to be taken in.
 const EXITS: usize = 256;
 
-/// What most Prometheus servers are set to.
-const SCRAPE_INTERVAL: Duration = Duration::from_secs(15);
-
 /// How long requests and processes get to end when Serin is asked to stop.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -258,10 +255,12 @@ fn repositories(instance: &Instance) -> Result<Vec<(Repository, config::Reposito
             branch: settings.branch.clone(),
             credentials: match &settings.credentials {
                 config::Credentials::None => Credentials::None,
-                config::Credentials::SshKey { path, .. } => {
-                    Credentials::SshKey { path: path.clone(), passphrase: None }
+                config::Credentials::SshKey { user, path } => {
+                    Credentials::SshKey { user: user.clone(), path: path.clone(), passphrase: None }
                 }
-                config::Credentials::SshAgent { .. } => Credentials::SshAgent,
+                config::Credentials::SshAgent { user } => {
+                    Credentials::SshAgent { user: user.clone() }
+                }
                 config::Credentials::Token { user, token } => {
                     Credentials::Token { user: user.clone(), token: token.expose().to_owned() }
                 }
@@ -310,7 +309,7 @@ fn stores(instance: &Instance) -> Result<BTreeMap<String, Arc<dyn MetricProvider
             access: Access { credentials, headers },
             timeout: server.timeout,
             settle: server.settle,
-            ..PrometheusSettings::new(&server.url, SCRAPE_INTERVAL)
+            ..PrometheusSettings::new(&server.url, server.interval)
         };
         let store = Prometheus::new(settings).map_err(|error| RunError::Provider {
             name: provider.name.clone(),
@@ -332,10 +331,7 @@ fn teller(instance: &Instance, public_url: &str, board: Arc<Board>) -> Result<Te
             NotifierKind::Webhook { url, secret } => {
                 alerts_notifiers::Config::Webhook(webhook::Config {
                     url: alerts_notifiers::Secret::new(url),
-                    secrets: secret
-                        .iter()
-                        .map(|s| alerts_notifiers::Secret::new(s.expose()))
-                        .collect(),
+                    secrets: vec![alerts_notifiers::Secret::new(secret.expose())],
                     timeout: alerts_notifiers::TIMEOUT,
                 })
             }

@@ -71,6 +71,8 @@ pub struct PrometheusServer {
     pub timeout: Duration,
     /// How old samples must be before they are believed to be complete.
     pub settle: Duration,
+    /// How often the server scrapes: five times that without a sample is stale.
+    pub interval: Duration,
 }
 
 /// How Serin proves who it is.
@@ -110,8 +112,8 @@ pub enum NotifierKind {
     Webhook {
         /// Where to.
         url: String,
-        /// What signs it; `None` sends it unsigned.
-        secret: Option<Secret>,
+        /// What signs it, so that the receiver can tell who sends: `whsec_` and base64.
+        secret: Secret,
     },
 }
 
@@ -303,8 +305,18 @@ fn provider(fields: &Fields<'_>, context: Context<'_>) -> Option<ProviderKind> {
             duration_within(at, second / 10, 60 * second)
         });
         let settle = fields.or("settle", defaults::PROVIDER_SETTLE, duration);
+        let interval = fields.or("scrapeInterval", defaults::PROMETHEUS_INTERVAL, |at| {
+            duration_within(at, second, 60 * second)
+        });
         let url = fields.required("url", "url: http://127.0.0.1:9090").and_then(|at| url(&at))?;
-        Some(ProviderKind::Prometheus(PrometheusServer { url, login, headers, timeout, settle }))
+        Some(ProviderKind::Prometheus(PrometheusServer {
+            url,
+            login,
+            headers,
+            timeout,
+            settle,
+            interval,
+        }))
     })?
 }
 
@@ -363,9 +375,11 @@ fn notifier(fields: &Fields<'_>, context: Context<'_>) -> Option<NotifierKind> {
             Some(NotifierKind::Slack { webhook })
         })?,
         (None, Some(at)) => at.map("a map, e.g. { url: https://example.com/hook, secretFrom: { env: NAME } }", |fields| {
-            let secret = fields.get("secretFrom").and_then(|at| secret(&at, context));
-            let url = fields.required("url", "url: https://example.com/hook").and_then(|at| url(&at))?;
-            Some(NotifierKind::Webhook { url, secret })
+            let secret = fields
+                .required("secretFrom", "secretFrom: { env: HOOK_SECRET }")
+                .and_then(|at| secret(&at, context));
+            let url = fields.required("url", "url: https://example.com/hook").and_then(|at| url(&at));
+            Some(NotifierKind::Webhook { url: url?, secret: secret? })
         })?,
         (None, None) => {
             if !fields.has_strangers() {

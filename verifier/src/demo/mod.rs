@@ -134,7 +134,12 @@ async fn play(options: &Options) -> Result<bool, DemoError> {
             results.push(world.play(&commit, PATIENCE).await?);
         }
         let good = results.iter().all(scenario::Played::as_it_must);
-        summary::print(&results, &folder.path, &handle);
+        let look = if options.once && folder.temporary {
+            summary::Look::Nowhere
+        } else {
+            summary::Look::Here(&folder.path, &handle)
+        };
+        summary::print(&results, &look);
         if !options.once {
             display.stays_up();
             crate::cli::stop().await;

@@ -16,11 +16,19 @@ pub(super) fn seconds(time: Duration) -> String {
 }
 
 /// Prints the summary to standard output.
-pub(super) fn print(results: &[Played], folder: &Path, handle: &Handle) {
-    cli::print(&text(results, folder, handle));
+pub(super) fn print(results: &[Played], look: &Look<'_>) {
+    cli::print(&text(results, look));
 }
 
-fn text(results: &[Played], folder: &Path, handle: &Handle) -> String {
+/// Where people can look afterwards.
+pub(super) enum Look<'a> {
+    /// In this folder, and on the page while it stays up.
+    Here(&'a Path, &'a Handle),
+    /// Nowhere: everything is deleted.
+    Nowhere,
+}
+
+fn text(results: &[Played], look: &Look<'_>) -> String {
     let mut text = format!(
         "\nAt {RATE} requests per second, first weight 10 %, harm 0.5 %, false alarms 0.1 %:\n\n{:<24} {:<26} {:>8} {:>10} {:>10} {:>12}  git\n",
         "commit", "outcome", "took", "decided", "traffic", "failed"
@@ -70,10 +78,16 @@ fn text(results: &[Played], folder: &Path, handle: &Handle) -> String {
     if let Some(last) = results.last() {
         text += &format!("newest commit: {}\n", last.tip);
     }
-    text += &format!(
-        "\nThe reverts, with their evidence:  git -C {} log\nThe page:                          http://{}\n",
-        folder.join("shop.git").display(),
-        handle.address
-    );
+    text += &match look {
+        Look::Here(folder, handle) => format!(
+            "\nThe reverts, with their evidence:  git -C {} log\nThe page:                          http://{}\n",
+            folder.join("shop.git").display(),
+            handle.address
+        ),
+        Look::Nowhere => {
+            "\nTo look at the repository and the page afterwards: --dir DIR, and without --once\n"
+                .to_owned()
+        }
+    };
     text
 }

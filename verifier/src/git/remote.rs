@@ -29,13 +29,18 @@ pub enum Credentials {
     None,
     /// An SSH private key in a file.
     SshKey {
+        /// The user where the URL names none, mostly `git`.
+        user: String,
         /// The private key's file.
         path: PathBuf,
         /// What the key is encrypted with, if it is.
         passphrase: Option<String>,
     },
     /// The keys of the running SSH agent.
-    SshAgent,
+    SshAgent {
+        /// The user where the URL names none, mostly `git`.
+        user: String,
+    },
     /// User and password or token over HTTP.
     Token {
         /// The user; most forges accept any word beside a token.
@@ -52,7 +57,7 @@ impl fmt::Debug for Credentials {
             Self::SshKey { path, .. } => {
                 f.debug_struct("SshKey").field("path", path).field("passphrase", &"***").finish()
             }
-            Self::SshAgent => f.write_str("SshAgent"),
+            Self::SshAgent { user } => f.debug_struct("SshAgent").field("user", user).finish(),
             Self::Token { user, .. } => {
                 f.debug_struct("Token").field("user", user).field("token", &"***").finish()
             }
@@ -100,7 +105,7 @@ impl Remote {
             match &self.credentials {
                 Credentials::Token { token, .. } => Some(token.as_str()),
                 Credentials::SshKey { passphrase, .. } => passphrase.as_deref(),
-                Credentials::None | Credentials::SshAgent => None,
+                Credentials::None | Credentials::SshAgent { .. } => None,
             },
         ];
         for secret in secrets.into_iter().flatten().filter(|secret| !secret.is_empty()) {
@@ -128,7 +133,11 @@ impl Remote {
         let credentials = self.credentials.clone();
         let asked = Cell::new(0_u32);
         move |_url, user, allowed| {
-            let user = user.unwrap_or("git");
+            // The URL's own user comes first: the server was asked for with it.
+            let user = user.unwrap_or(match &credentials {
+                Credentials::SshKey { user, .. } | Credentials::SshAgent { user } => user,
+                Credentials::Token { .. } | Credentials::None => "git",
+            });
             asked.set(asked.get() + 1);
             if asked.get() > 4 {
                 return Err(refusal("the server keeps asking for credentials"));
@@ -141,10 +150,10 @@ impl Remote {
             }
             match &credentials {
                 Credentials::None => Err(refusal("the server wants credentials and none are set")),
-                Credentials::SshKey { path, passphrase } => {
+                Credentials::SshKey { path, passphrase, .. } => {
                     Cred::ssh_key(user, None, path, passphrase.as_deref())
                 }
-                Credentials::SshAgent => Cred::ssh_key_from_agent(user),
+                Credentials::SshAgent { .. } => Cred::ssh_key_from_agent(user),
                 Credentials::Token { user, token } => Cred::userpass_plaintext(user, token),
             }
         }

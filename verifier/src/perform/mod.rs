@@ -210,14 +210,14 @@ impl Performer {
     }
 }
 
-/// Whether the canary of a live deployment is to run again after a restart.
+/// Whether the canary of a live deployment is to run again beside stable after a restart.
 fn canary_runs(phase: &Phase) -> bool {
     match phase {
-        Phase::Progressing { .. }
-        | Phase::Baking { .. }
-        | Phase::Comparing { .. }
-        | Phase::Promoting { .. } => true,
-        // A canary that leaves is not needed again: it is found and ended where it still runs.
-        Phase::Adopting | Phase::Starting | Phase::RollingBack(_) => false,
+        Phase::Progressing { .. } | Phase::Baking { .. } | Phase::Comparing { .. } => true,
+        // A canary that leaves is not needed again: it is found and ended where it still runs. One
+        // that is promoted serves as stable.
+        Phase::Adopting | Phase::Starting | Phase::Promoting { .. } | Phase::RollingBack(_) => {
+            false
+        }
     }
 }

@@ -168,18 +168,20 @@ impl Performer {
     pub fn restore(self: Arc<Self>, state: &State) -> impl Future<Output = Answer> + use<> {
         let service = state.service.clone();
         let stable = state.stable.clone();
-        let live = state.live.as_deref().filter(|live| canary_runs(&live.phase)).cloned();
+        let live = state.live.as_deref().cloned();
         async move {
             let Some(stable) = stable else { return Answer::Restored };
             let id = live
                 .as_ref()
                 .map_or_else(|| DeploymentId::from_text(""), |l| l.deployment.id.clone());
             let what = format!("{service} could not be served again after the restart");
+            let serves = Serves::new(&stable, live.as_ref());
             let serve =
-                self.persist(&service, &id, ("restore", &what), || self.serve(&service, &stable));
+                self.persist(&service, &id, ("restore", &what), || self.serve(&service, &serves));
+            let live = live.as_ref().filter(|live| canary_runs(&live.phase));
             // At the same time: a canary that hangs must not keep stable from serving.
             let canary = async {
-                if let Some(live) = &live {
+                if let Some(live) = live {
                     self.restore_canary(&service, live).await;
                 }
             };
@@ -188,11 +190,11 @@ impl Performer {
         }
     }
 
-    async fn serve(&self, service: &str, stable: &Release) -> Result<(), UpError> {
-        let running =
-            self.up(service, &stable.repository, &stable.revision, &stable.policy).await?;
+    async fn serve(&self, service: &str, serves: &Serves) -> Result<(), UpError> {
+        let Serves { repository, revision, policy } = serves;
+        let running = self.up(service, repository, revision, policy).await?;
         self.proxy.set_backends(service, Arm::Baseline, backends(running));
-        self.route(service, &stable.policy).await
+        self.route(service, policy).await
     }
 
     /// The canary's processes are found again, or started.
@@ -320,6 +322,31 @@ impl Performer {
             if let Some(running) = running.filter(|running| !running.is_empty()) {
                 self.proxy.set_backends(service, arm, backends(running));
             }
+        }
+    }
+}
+
+/// The version that serves as stable after a restart.
+struct Serves {
+    repository: String,
+    revision: Revision,
+    policy: Arc<Policy>,
+}
+
+impl Serves {
+    fn new(stable: &Release, live: Option<&Live>) -> Self {
+        match live {
+            // Decided for good, and the old version may be half gone.
+            Some(Live { phase: Phase::Promoting { .. }, deployment, .. }) => Self {
+                repository: deployment.canary.repository.clone(),
+                revision: deployment.canary.revision().clone(),
+                policy: deployment.canary.policy.clone(),
+            },
+            Some(_) | None => Self {
+                repository: stable.repository.clone(),
+                revision: stable.revision.clone(),
+                policy: stable.policy.clone(),
+            },
         }
     }
 }

@@ -149,7 +149,7 @@ telemetry: { otlp: http://127.0.0.1:4318 }
 
 #[test]
 fn names_that_the_instance_does_not_know_are_told() {
-    let settings = b"repositories: [{ name: shop, url: /srv/shop.git }]\nnotifiers: [{ name: deploys, webhook: { url: http://127.0.0.1/x } }]\n";
+    let settings = b"repositories: [{ name: shop, url: /srv/shop.git }]\nnotifiers: [{ name: deploys, webhook: { url: http://127.0.0.1/x, secretFrom: { env: SLACK_URL } } }]\n";
     let instance = instance("serin.yaml", settings, Path::new(BASE), &env).unwrap();
     let text = format!(
         "{FIVE_LINES}  notify: [deploys, deplois]\n  metrics: {{ prometheus: {{ provider: main }} }}\n"
