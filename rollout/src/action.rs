@@ -62,6 +62,21 @@ pub enum Action {
 }
 
 impl Action {
+    /// What sort of work it is, in one word.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Adopt { .. } => "adopt",
+            Self::Start { .. } => "start",
+            Self::Shift { .. } => "shift",
+            Self::Measure { .. } => "measure",
+            Self::WakeAt { .. } => "wake",
+            Self::Revert(_) => "revert",
+            Self::Promote { .. } => "promote",
+            Self::Remove { .. } => "remove",
+            Self::Notify(_) => "notify",
+        }
+    }
+
     /// Names it within its service: two actions with one key are the same piece of work.
     pub fn key(&self) -> String {
         match self {

@@ -197,6 +197,7 @@ async fn until(at: Option<Timestamp>) {
 }
 
 /// Fetches, and finds what is new for each service.
+#[tracing::instrument(skip_all, fields(repository = repository.name))]
 fn look(repository: &Repository, board: &Board) -> Result<Found, GitError> {
     let mut found = Found::default();
     let Some(tip) = repository.mirror.fetch()? else {

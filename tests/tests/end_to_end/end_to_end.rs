@@ -15,5 +15,6 @@ mod orders;
 mod receivers;
 mod reverting;
 mod shop;
+mod ssh;
 mod verdicts;
 mod versions;

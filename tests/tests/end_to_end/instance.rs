@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::process::Command;
 
 use crate::harness::{Said, World, is_gone, said, says, text};
-use crate::receivers::HttpForge;
+use crate::receivers::{HttpForge, Receiver};
 use crate::shop::{good, version};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -136,4 +136,19 @@ async fn a_force_pushed_branch_is_judged_but_never_written_by_itself() {
     );
     assert_eq!(world.service("shop").await["stable"]["revision"], *next);
     world.requests_work().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_own_actions_are_traced() {
+    let mut world = World::new().await;
+    let collector = Receiver::start(&world.forge.path).await;
+    let endpoint = collector.url.trim_end_matches("/hook").to_owned();
+    world.settings = format!("telemetry: {{ otlp: \"{endpoint}\" }}\n");
+    world.open_shop(&world.policy()).await;
+    // The last spans are sent before it ends.
+    assert!(world.terminate().await.success());
+    // Names of a span, of its service and of a field, in protobuf: plain bytes.
+    for word in ["action", "serin", "adopt"] {
+        assert!(!collector.about(word).is_empty(), "no span with {word}: {}", world.log());
+    }
 }

@@ -16,6 +16,7 @@ use rollout::{Action, DeploymentId, Finished, Happened, Phase, State, Weight};
 use rollout_routers::{Confirmed, Proxy, RouteError, TrafficRouter};
 use rollout_targets::process::Processes;
 use tokio::sync::Notify;
+use tracing::Instrument;
 
 use crate::board::Board;
 use crate::chain;
@@ -106,7 +107,9 @@ impl Performer {
         let service = state.service.clone();
         let release = state.stable.clone();
         let live = state.live.as_deref().cloned();
-        async move {
+        let deployment = state.live_id().map(ToString::to_string);
+        let span = tracing::info_span!("action", kind = action.kind(), service, deployment);
+        let work = async move {
             match action {
                 Action::Adopt { deployment, candidate } => {
                     self.adopt(&service, deployment, &candidate).await.into()
@@ -128,7 +131,8 @@ impl Performer {
                 // Not work but standing wishes: the driver keeps them itself.
                 Action::Measure { .. } | Action::WakeAt { .. } => Answer::Restored,
             }
-        }
+        };
+        work.instrument(span)
     }
 
     async fn shift(
