@@ -4,6 +4,8 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -14,7 +16,8 @@ if (!binary) {
   process.exit(2);
 }
 
-const demo = spawn(binary, ["demo", "--listen", "127.0.0.1:0"], { stdio: ["ignore", "inherit", "pipe"] });
+const work = mkdtempSync(join(tmpdir(), "serin-browser-"));
+const demo = spawn(binary, ["demo", "--dir", work, "--listen", "127.0.0.1:0"], { stdio: ["ignore", "inherit", "pipe"] });
 const ended = once(demo, "exit");
 const lines = createInterface({ input: demo.stderr });
 
@@ -44,5 +47,6 @@ try {
 } finally {
   demo.kill("SIGTERM");
   await ended.catch(() => {});
+  rmSync(work, { recursive: true, force: true });
 }
 process.exit(status);

@@ -2,6 +2,7 @@
 //!
 //! 0 is success, 1 a failure (and `wait`: rolled back), 2 a wrong input, 3 inconclusive, 4 timed out.
 
+mod judge;
 mod remote;
 mod run;
 mod show;
@@ -103,6 +104,12 @@ enum Command {
         #[command(flatten)]
         server: Server,
     },
+    /// The same engine on any data: observations as lines of JSON on standard input
+    ///
+    /// One object a line: {"t": 5.0, "arm": "canary", "instance": "c1", "check": "errors",
+    /// "events": 3, "of": 125}, or with "le" and "counts" for latency. Lines with one t make one
+    /// scrape. Exits 0 if the weight is allowed, 1 if the canary fails, 3 if nothing is proven.
+    Judge(judge::Options),
     /// Play a script of commits, traffic and faults through the state machine
     Simulate {
         /// The script; its output lines are replaced by what happens
@@ -178,6 +185,7 @@ async fn dispatch(command: Command) -> Exit {
         Command::Wait { service, revision, timeout, server } => {
             remote::wait(&server, &service, revision.as_deref(), timeout).await
         }
+        Command::Judge(options) => judge::run(&options),
         Command::Simulate { file } => simulate(&file),
         Command::DemoService { config } => demo_service(&config).await,
     }

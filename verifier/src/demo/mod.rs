@@ -147,6 +147,8 @@ async fn play(options: &Options) -> Result<bool, DemoError> {
         Ok::<bool, DemoError>(good)
     };
     let ended = tokio::select! {
+        // A stop while the page stays up is the story's own, good end.
+        biased;
         ended = story => ended,
         () = crate::cli::stop() => Err(DemoError::Late("stopped before the end".to_owned())),
         Some(result) = running.join_next() => match result {
