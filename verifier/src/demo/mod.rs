@@ -139,6 +139,7 @@ async fn play(options: &Options) -> Result<bool, DemoError> {
         } else {
             summary::Look::Here(&folder.path, &handle)
         };
+        display.end();
         summary::print(&results, &look);
         if !options.once {
             display.stays_up();

@@ -30,7 +30,7 @@ pub(super) enum Look<'a> {
 
 fn text(results: &[Played], look: &Look<'_>) -> String {
     let mut text = format!(
-        "\nAt {RATE} requests per second, first weight 10 %, harm 0.5 %, false alarms 0.1 %:\n\n{:<24} {:<26} {:>8} {:>10} {:>10} {:>12}  git\n",
+        "\nAt {RATE} requests per second, first weight 10 %, harm 0.5 %, false alarms 0.1 %:\n\n{:<27} {:<12} {:>8} {:>10} {:>10} {:>12}  git\n",
         "commit", "outcome", "took", "decided", "traffic", "failed"
     );
     for played in results {
@@ -55,7 +55,7 @@ fn text(results: &[Played], look: &Look<'_>) -> String {
             format!("{} (!)", finished.outcome.words())
         };
         text += &format!(
-            "{:<24} {:<26} {:>8} {:>10} {:>10} {:>12}  {git}\n",
+            "{:<27} {:<12} {:>8} {:>10} {:>10} {:>12}  {git}\n",
             played.subject,
             verdict,
             seconds(played.took),
