@@ -9,6 +9,7 @@ mod commits;
 mod crashes;
 mod disk;
 mod harness;
+mod https;
 mod instance;
 mod metrics;
 mod orders;
