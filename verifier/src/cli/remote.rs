@@ -213,7 +213,9 @@ fn shown(service: &Service) -> String {
         .replace(".0000 %", " %");
         text += &format!(
             "  evidence against {}: {:.1} of {:.1} needed\n",
-            live.revision, live.log_evidence, live.log_threshold
+            live.revision,
+            tenths(live.log_evidence),
+            live.log_threshold
         );
         let lines = [
             live.verdict.clone(),
@@ -233,6 +235,11 @@ fn shown(service: &Service) -> String {
         text += &format!("  waits for a person: {hold}\n");
     }
     text
+}
+
+/// Rounded to a tenth, and never "-0.0".
+fn tenths(evidence: f64) -> f64 {
+    (evidence * 10.0).round() / 10.0 + 0.0
 }
 
 /// A deployment's story.
@@ -469,3 +476,6 @@ fn encoded(name: &str) -> String {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

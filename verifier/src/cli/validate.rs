@@ -67,9 +67,9 @@ fn check(options: &Options, files: &[(String, Vec<u8>)], instance: Option<&Insta
             } else {
                 let names: Vec<&str> = policies.iter().map(|p| p.name.as_str()).collect();
                 print(&format!(
-                    "{} of {} files: no problems",
+                    "{} in {}: no problems",
                     counted(names.len(), "policy", "policies"),
-                    files.len()
+                    counted(files.len(), "file", "files")
                 ));
                 for name in names {
                     print(&format!("  {name}"));
