@@ -37,8 +37,6 @@ pub(crate) struct Calm {
     of: f64,
     /// Baseline counts of this rollout while it was as usual.
     seen: Counts,
-    /// Whether the newest scrape was unusual.
-    pub(crate) disturbed: bool,
 }
 
 impl Calm {
@@ -48,7 +46,6 @@ impl Calm {
         Self {
             events: as_f64(usual.events.min(usual.of)) * scale,
             of: as_f64(usual.of) * scale,
-            disturbed: false,
             seen: Counts::default(),
         }
     }
@@ -58,34 +55,41 @@ impl Calm {
         self.seen
     }
 
-    /// Whether stable behaves as usual in this scrape; then learns from it.
-    pub(crate) fn take(&mut self, baseline: Counts) -> bool {
-        self.disturbed = self.unusual(baseline);
-        if !self.disturbed {
+    /// Learns from a scrape, in the order of time; `usual` is what `is_usual` said of it.
+    pub(crate) fn learn(&mut self, baseline: Counts, usual: bool) {
+        if usual {
             self.seen.add(baseline);
         }
-        let lesson = if self.disturbed { LESSON } else { 1.0 };
+        let lesson = if usual { 1.0 } else { LESSON };
         self.events = FORGETTING * self.events + lesson * as_f64(baseline.events);
         self.of = FORGETTING * self.of + lesson * as_f64(baseline.of);
-        !self.disturbed
     }
 
-    fn unusual(&self, baseline: Counts) -> bool {
+    /// Whether stable behaves as usual in a scrape.
+    pub(crate) fn is_usual(&self, baseline: Counts) -> bool {
         if self.of < ENOUGH {
-            return false;
+            return true;
         }
         let usual = self.events / self.of;
         // Twice the usual, or half of the way to everything, whichever is less.
         let share = (2.0 * usual).min(f64::midpoint(1.0, usual));
         let expected = share * as_f64(baseline.of);
         let spread = (expected * (1.0 - share)).max(0.0).sqrt();
-        as_f64(baseline.events) > expected + DEVIATIONS * spread + 3.0
+        as_f64(baseline.events) <= expected + DEVIATIONS * spread + 3.0
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Calm {
+        fn take(&mut self, baseline: Counts) -> bool {
+            let usual = self.is_usual(baseline);
+            self.learn(baseline, usual);
+            usual
+        }
+    }
 
     fn after(scrapes: usize, events: u64) -> Calm {
         let mut calm = Calm::default();

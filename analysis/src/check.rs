@@ -1,6 +1,13 @@
 //! What a policy asks of the canary: a metric with its test and tolerance.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+
+use crate::kayenta;
+
+/// What a check of restarts reads.
+pub const RESTARTS: &str = "restarts";
 
 /// How the evidence of one rollout is judged. Plain values; the configuration validates the ranges.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +33,18 @@ pub struct Check {
     pub reads: String,
     /// The test.
     pub test: Test,
+    /// For this long after a pod appears its requests count for the catastrophic test only: cold caches and
+    /// compilers are no regression. Applied by age in both arms. Zero: count at once.
+    #[serde(default)]
+    pub warm_up: Duration,
+}
+
+impl Check {
+    /// A check that reads the observations of the same name, without warm-up.
+    pub fn new(name: impl Into<String>, test: Test) -> Self {
+        let name = name.into();
+        Self { reads: name.clone(), name, test, warm_up: Duration::ZERO }
+    }
 }
 
 /// The closed set of tests.
@@ -61,6 +80,23 @@ pub enum Test {
         /// What a breach does.
         on_breach: OnBreach,
     },
+    /// Fails when the canary restarts (or is killed for memory) more than `ratio` times as often per second of
+    /// running as the baseline (formula 2 with seconds as exposure). Never holds a weight back.
+    Restarts {
+        /// Allowed ratio of restarts per second; at least 1.
+        ratio: f64,
+    },
+    /// A gauge (memory, CPU, queue length). Advisory: it pauses at most, since its sample size is the number
+    /// of pods and no test on its values over time keeps a false-alarm probability.
+    Gauge {
+        /// A guardrail for the mean over the canary's pods, in the gauge's unit.
+        at_most: Option<f64>,
+        /// How long the mean must stay above it; then the weight is held and a person asked.
+        sustained: Duration,
+    },
+    /// The judge of Spinnaker's Kayenta on one value per scrape and arm. Weaker than the others: no bound on false
+    /// alarms over several looks, and at least 50 scrapes for an answer.
+    Kayenta(kayenta::Metric),
 }
 
 /// What happens when an objective is breached.

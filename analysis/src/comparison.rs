@@ -2,37 +2,68 @@
 //!
 //! An errors check has one, a latency check one per threshold.
 
+mod parts;
+mod restart;
+
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Normal};
 
 use crate::{
     Counts, EffectiveTolerance,
     calm::Calm,
-    sequential::{Absolute, Exposure, Mirror, Ratio, RatioInterval, as_f64, weighted_sum},
+    pods::PSEUDO,
+    sequential::{
+        Absolute, Dispersion, Exposure, Mirror, Onset, Ratio, RatioInterval, as_f64, log_factor,
+        weighted_sum,
+    },
 };
+
+pub(crate) use self::parts::Parts;
+use self::restart::Restart;
 
 /// Requests since the last bake that make a reference of their own.
 const ENOUGH_FOR_REFERENCE: u64 = 500;
 
-/// Share of the evidence that rests on everything since the rollout began; the rest is for restarts.
+/// Share of the evidence that rests on the rollout as a whole; the rest begins anew after a bake.
 const SINCE_THE_BEGINNING: f64 = 0.95;
+
+/// Starts of the late-onset mixture, one a minute: a ramp that takes longer than this is rare.
+const STARTS: u8 = 20;
+
+/// While pods warm up, only a canary this many times as bad as stable is a regression.
+const CATASTROPHIC: f64 = 10.0;
 
 /// How fast the proportion of the arms that planning uses forgets, per scrape.
 const RECENT: f64 = 0.9;
 
-/// State of one comparison, about 1.1 KB.
+/// State of one comparison: 1.5 KB, and 0.6 KB more per canary pod where there are several.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Comparison {
     /// Bucket bounds in seconds, for latency.
     pub(crate) bounds: Option<Bounds>,
-    /// Evidence since the rollout began.
-    worse: Ratio,
+    ratio: f64,
+    absolute: f64,
+    /// What one event counts (12): less than one where stable's events come in bursts.
+    weight: f64,
+    /// Evidence since the rollout began, and since each minute of it.
+    worse: Onset,
     restart: Restart,
+    /// The same without one group of canary pods, where there are several.
+    without: Vec<Onset>,
+    /// Young canary pods, which are held against a much larger ratio.
+    catastrophic: Option<Box<Ratio>>,
+    /// Stable's halves against each other, both ways: what it says can only be noise.
+    control: Option<Box<[Ratio; 2]>>,
+    /// Sets of stable pods against the rest, as if they were the canary.
+    pseudo: Vec<Ratio>,
     pub(crate) mirror: Mirror,
     pub(crate) calm: Calm,
     pub(crate) interval: RatioInterval,
+    pub(crate) dispersion: Dispersion,
     pub(crate) canary: Counts,
     pub(crate) baseline: Counts,
+    /// Of canary pods that warmed up.
+    pub(crate) young: Counts,
     /// Requests per scrape lately, canary and baseline.
     recent: (f64, f64),
     /// Both arms together, without the scrapes in which stable was not as usual.
@@ -43,6 +74,23 @@ pub(crate) struct Comparison {
     pub(crate) bake: Option<Watch>,
 }
 
+/// How a scrape's counts are taken in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct How {
+    /// 1 to add, -1 to take back what was added.
+    pub(crate) sign: f64,
+    /// It lies before the newest start of the late-onset mixture.
+    pub(crate) late: bool,
+    /// The tolerated ratio is multiplied by this (11).
+    pub(crate) margin: f64,
+    /// Canary pods are in several groups.
+    pub(crate) groups: usize,
+    /// Stable's pods are in two halves.
+    pub(crate) halves: bool,
+    /// Sets of stable pods play the canary.
+    pub(crate) pseudo: bool,
+}
+
 /// The canary alone, held against a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Watch {
@@ -50,48 +98,6 @@ pub(crate) struct Watch {
     pub(crate) whole: Absolute,
     /// Since the current watch began: sees what begins late, which hours of good data would hide.
     pub(crate) lately: Absolute,
-}
-
-/// Evidence since a bake was left for a comparison: an hour of good data before must not hide what began late.
-///
-/// With weights that are fixed beforehand, 0.95 for the beginning and 0.05 x 2^-j for the j-th restart, and
-/// each restart counting 1 before it begins, the weighted sum is an e-process again, whenever one restarts.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct Restart {
-    /// How often.
-    count: u8,
-    /// What finished restarts have left, weighted.
-    banked: f64,
-    process: Option<Box<Ratio>>,
-}
-
-impl Restart {
-    /// After these, restarts no longer begin anew: their weight would be nothing.
-    const MOST: u8 = 40;
-
-    fn weight(&self) -> f64 {
-        (1.0 - SINCE_THE_BEGINNING) * 0.5_f64.powi(self.count.into())
-    }
-
-    fn begin(&mut self, ratio: f64, absolute: f64) {
-        if self.count >= Self::MOST {
-            return;
-        }
-        if let Some(process) = &self.process {
-            // A stopped process keeps its value. Far beyond any threshold it may as well be cut.
-            self.banked += self.weight() * process.log_e().min(300.0).exp();
-        }
-        self.count += 1;
-        self.process = Some(Box::new(Ratio::new(ratio, absolute)));
-    }
-
-    /// Weights and logarithms of all parts.
-    fn parts(&self) -> [(f64, f64); 3] {
-        let process =
-            self.process.as_ref().map_or((0.0, 0.0), |process| (self.weight(), process.log_e()));
-        // Restarts to come weigh as much as the current one.
-        [(self.banked, 0.0), process, (self.weight(), 0.0)]
-    }
 }
 
 /// Requests slower than these are compared.
@@ -105,13 +111,22 @@ impl Comparison {
     pub(crate) fn errors(ratio: f64, absolute: f64) -> Self {
         Self {
             bounds: None,
-            worse: Ratio::new(ratio, absolute),
+            ratio,
+            absolute,
+            weight: 1.0,
+            worse: Onset::new(STARTS),
             restart: Restart::default(),
+            without: Vec::new(),
+            catastrophic: None,
+            control: None,
+            pseudo: Vec::new(),
             mirror: Mirror::new(ratio),
             calm: Calm::default(),
             interval: RatioInterval::default(),
+            dispersion: Dispersion::default(),
             canary: Counts::default(),
             baseline: Counts::default(),
+            young: Counts::default(),
             recent: (0.0, 0.0),
             calm_total: Counts::default(),
             segment: None,
@@ -124,46 +139,208 @@ impl Comparison {
         Self { bounds: Some(bounds), ..Self::errors(tolerance.ratio, absolute) }
     }
 
-    /// The same with what is usual for the service, from earlier rollouts.
-    pub(crate) fn knowing(mut self, usual: Counts) -> Self {
+    /// The same with what is usual for the service, from earlier rollouts; `dispersion` is its index of
+    /// dispersion, at least 1.
+    pub(crate) fn knowing(mut self, usual: Counts, dispersion: f64) -> Self {
         self.calm = Calm::knowing(usual);
+        self.weight = 1.0 / dispersion.max(1.0);
         self
     }
 
-    /// Takes in one stratum of one scrape with both arms.
-    pub(crate) fn update(&mut self, canary: Counts, baseline: Counts) {
-        let seen = Exposure::new(canary, baseline);
-        self.worse.update(&seen);
-        if let Some(restarted) = &mut self.restart.process {
-            restarted.update(&seen);
-        }
-        if self.calm.take(baseline) {
-            self.mirror.update(&seen);
-            self.calm_total.add(canary);
-            self.calm_total.add(baseline);
-        }
-        if let Some(segment) = &mut self.segment {
-            segment.add(canary);
-            segment.add(baseline);
-        }
-        self.interval.update(&seen);
-        for (total, more) in [(&mut self.canary, canary), (&mut self.baseline, baseline)] {
-            total.add(more);
-        }
-        self.recent.0 = RECENT * self.recent.0 + seen.canary;
-        self.recent.1 = RECENT * self.recent.1 + seen.baseline;
+    /// The same with a test of its own for pods that warm up.
+    pub(crate) fn warming_up(mut self) -> Self {
+        self.catastrophic =
+            Some(Box::new(Ratio::new(CATASTROPHIC * self.ratio.max(1.0), self.absolute)));
+        self
     }
 
-    /// Natural logarithm of the evidence that the canary is worse than tolerated.
+    /// Begins the starts of the late-onset mixture that are due, `minutes` after the first scrape.
+    pub(crate) fn begin(&mut self, minutes: u8) {
+        while self.worse.begun() < minutes.min(STARTS) {
+            self.worse.begin();
+            self.without.iter_mut().for_each(Onset::begin);
+        }
+    }
+
+    /// Minutes of the newest start.
+    pub(crate) fn begun(&self) -> u8 {
+        self.worse.begun()
+    }
+
+    /// Takes in, or back, one stratum of one scrape with both arms. `calm` says whether it counts for the canary;
+    /// what is added for the first time decides that itself.
+    pub(crate) fn apply(&mut self, parts: &Parts, how: How, calm: Option<bool>) -> bool {
+        let sign = how.sign;
+        let ratio = self.ratio * how.margin;
+        self.grow(how);
+        let seen = self.exposure(parts.canary, parts.baseline);
+        if let Some(factor) = log_factor(&seen, ratio, self.absolute) {
+            self.worse.add(&factor, sign, how.late);
+            for (group, without) in self.without.iter_mut().enumerate() {
+                if parts.groups[group].of == 0 {
+                    without.add(&factor, sign, how.late);
+                }
+            }
+        }
+        for group in (0..self.without.len()).filter(|group| parts.groups[*group].of > 0) {
+            let rest = less(parts.canary, parts.groups[group]);
+            let seen = self.exposure(rest, parts.baseline);
+            if let Some(factor) = log_factor(&seen, ratio, self.absolute) {
+                self.without[group].add(&factor, sign, how.late);
+            }
+        }
+        self.restart.add(&seen, ratio, self.absolute, sign);
+        self.by_themselves(parts, ratio, sign);
+        let young = self.exposure(parts.young, parts.baseline);
+        if let Some(process) = &mut self.catastrophic
+            && let Some(factor) = log_factor(&young, process.ratio() * how.margin, self.absolute)
+        {
+            process.add(&factor, sign);
+        }
+        let calm = calm.unwrap_or_else(|| self.calm.is_usual(parts.baseline));
+        if calm {
+            self.mirror.add(&seen, sign);
+            change(&mut self.calm_total, parts.canary, sign);
+            change(&mut self.calm_total, parts.baseline, sign);
+        }
+        if let Some(segment) = &mut self.segment {
+            change(segment, parts.canary, sign);
+            change(segment, parts.baseline, sign);
+        }
+        self.interval.add(&seen, sign);
+        change(&mut self.canary, parts.canary, sign);
+        change(&mut self.baseline, parts.baseline, sign);
+        change(&mut self.young, parts.young, sign);
+        calm
+    }
+
+    /// Stable against itself: the control and the pseudo-canaries.
+    fn by_themselves(&mut self, parts: &Parts, ratio: f64, sign: f64) {
+        let [left, right] = parts.halves;
+        let ways = [(left, right), (right, left)].map(|(one, other)| self.exposure(one, other));
+        if let Some(control) = &mut self.control {
+            for (process, seen) in control.iter_mut().zip(ways) {
+                if let Some(factor) = log_factor(&seen, ratio, self.absolute) {
+                    process.add(&factor, sign);
+                }
+            }
+        }
+        for set in 0..self.pseudo.len() {
+            let playing = parts.pseudo[set];
+            let seen = self.exposure(playing, less(parts.baseline, playing));
+            if let Some(factor) = log_factor(&seen, ratio, self.absolute) {
+                self.pseudo[set].add(&factor, sign);
+            }
+        }
+    }
+
+    /// Begins the processes that need several pods, as soon as there are several.
+    fn grow(&mut self, how: How) {
+        if how.groups >= 2 {
+            // Without the only group so far there was no canary; without a new one there is everything so far.
+            while self.without.len() < how.groups {
+                let mut process = self.worse.clone();
+                if self.without.is_empty() {
+                    process = Onset::new(STARTS);
+                    (0..self.worse.begun()).for_each(|_| process.begin());
+                }
+                self.without.push(process);
+            }
+        }
+        if how.halves && self.control.is_none() {
+            let process = Ratio::new(self.ratio, self.absolute);
+            self.control = Some(Box::new([process.clone(), process]));
+        }
+        if how.pseudo && self.pseudo.is_empty() {
+            self.pseudo = vec![Ratio::new(self.ratio, self.absolute); PSEUDO];
+        }
+    }
+
+    fn exposure(&self, canary: Counts, baseline: Counts) -> Exposure {
+        Exposure::new(canary, baseline).scaled(self.weight)
+    }
+
+    /// No more counts will come for this scrape: learns from it what is usual. `calm` is what was said of it last.
+    /// `neighbour`: it follows the one before.
+    pub(crate) fn retire(&mut self, parts: &Parts, calm: bool, neighbour: bool) {
+        let usual = self.look_again(parts, calm);
+        self.calm.learn(parts.baseline, usual);
+        if neighbour {
+            self.dispersion.update(parts.baseline);
+        }
+    }
+
+    /// More is known of what is usual than when `apply` said `calm`: counts the scrape for the canary, or no
+    /// longer. Every answer rests on scrapes before this one, as the proof in `calm` asks.
+    pub(crate) fn look_again(&mut self, parts: &Parts, calm: bool) -> bool {
+        let usual = self.calm.is_usual(parts.baseline);
+        if usual != calm {
+            let seen = self.exposure(parts.canary, parts.baseline);
+            let sign = if usual { 1.0 } else { -1.0 };
+            self.mirror.add(&seen, sign);
+            change(&mut self.calm_total, parts.canary, sign);
+            change(&mut self.calm_total, parts.baseline, sign);
+        }
+        usual
+    }
+
+    /// Notes how the requests divide between the arms lately.
+    pub(crate) fn note_proportion(&mut self, parts: &Parts) {
+        self.recent.0 = RECENT * self.recent.0 + as_f64(parts.canary.of);
+        self.recent.1 = RECENT * self.recent.1 + as_f64(parts.baseline.of);
+    }
+
+    /// Natural logarithm of the evidence that the canary is worse than tolerated, all pods together.
     pub(crate) fn log_e(&self) -> f64 {
+        self.mixed(&self.worse)
+    }
+
+    /// The same without one group of canary pods.
+    pub(crate) fn log_e_without(&self, group: usize) -> f64 {
+        self.without.get(group).map_or_else(|| self.log_e(), |without| self.mixed(without))
+    }
+
+    /// Groups of canary pods that can be left out.
+    pub(crate) fn groups(&self) -> usize {
+        self.without.len()
+    }
+
+    fn mixed(&self, onset: &Onset) -> f64 {
         let [banked, restarted, to_come] = self.restart.parts();
-        let since_the_beginning = (SINCE_THE_BEGINNING, self.worse.log_e());
-        weighted_sum([since_the_beginning, banked, restarted, to_come].into_iter())
+        let whole = (SINCE_THE_BEGINNING, onset.log_e());
+        weighted_sum([whole, banked, restarted, to_come].into_iter())
+    }
+
+    /// Natural logarithm of the evidence that young pods fail badly; 0 where nothing warms up.
+    pub(crate) fn log_catastrophic(&self) -> f64 {
+        self.catastrophic.as_ref().map_or(0.0, |process| process.log_e())
+    }
+
+    /// Whether it has a test for young pods.
+    pub(crate) fn warms_up(&self) -> bool {
+        self.catastrophic.is_some()
+    }
+
+    /// Natural logarithm of the evidence that stable's halves differ; 0 with fewer than two pods.
+    pub(crate) fn log_control(&self) -> f64 {
+        self.control.as_ref().map_or(0.0, |control| {
+            weighted_sum(control.iter().map(|process| (0.5, process.log_e())))
+        })
+    }
+
+    /// Natural logarithm of the evidence of each set of stable pods that plays the canary.
+    pub(crate) fn log_pseudo(&self, set: usize) -> Option<f64> {
+        self.pseudo.get(set).map(Ratio::log_e)
     }
 
     /// What the test tolerates: ratio and additional share.
     pub(crate) fn tolerance(&self) -> (f64, f64) {
-        (self.worse.ratio(), self.worse.absolute())
+        (self.ratio, self.absolute)
+    }
+
+    /// What one event counts, in (0, 1].
+    pub(crate) fn weight(&self) -> f64 {
+        self.weight
     }
 
     /// Canary and baseline requests in the proportion of late.
@@ -173,7 +350,8 @@ impl Comparison {
 
     /// Begins to hold the canary alone against what both arms showed so far.
     ///
-    /// The reference is an upper confidence bound of the share over both arms, of everything seen while stable was as usual and of all that was seen since the last bake, whichever is larger; what the ramp would have
+    /// The reference is an upper confidence bound of the share over both arms, of everything seen while stable was as
+    /// usual and of all that was seen since the last bake, whichever is larger; what the ramp would have
     /// promoted is tolerated on top: `ratio` x reference + the larger of the tolerance and `harm`.
     pub(crate) fn enter_bake(&mut self, harm: f64, false_alarm: f64) {
         // A tenth of alpha for the reference itself, so that it adds little to the false alarms.
@@ -181,16 +359,26 @@ impl Comparison {
         if let Some(segment) = self.segment.filter(|s| s.of >= ENOUGH_FOR_REFERENCE) {
             reference = reference.max(upper_share(segment, false_alarm / 10.0));
         }
-        let limit = self.worse.ratio() * reference + self.worse.absolute().max(harm);
+        let limit = self.ratio * reference + self.absolute.max(harm);
         let limit = Absolute::new(limit.min(1.0));
         self.bake = Some(Watch { whole: limit, lately: limit });
     }
 
     pub(crate) fn leave_bake(&mut self) {
         self.bake = None;
-        self.restart.begin(self.worse.ratio(), self.worse.absolute());
+        self.restart.begin(self.ratio, self.absolute);
         self.segment = Some(Counts::default());
     }
+}
+
+/// What is left of an arm without a part of it.
+fn less(all: Counts, part: Counts) -> Counts {
+    Counts { events: all.events.saturating_sub(part.events), of: all.of.saturating_sub(part.of) }
+}
+
+/// Adds counts, or with `sign` -1 takes them away.
+fn change(total: &mut Counts, seen: Counts, sign: f64) {
+    if sign > 0.0 { total.add(seen) } else { *total = less(*total, seen) }
 }
 
 impl Watch {
@@ -240,11 +428,22 @@ mod tests {
     #[test]
     fn a_second_bake_also_knows_what_was_seen_since_the_first() {
         let mut comparison = Comparison::errors(1.25, 0.001);
-        comparison.update(Counts { events: 1, of: 1000 }, Counts { events: 99, of: 99_000 });
+        let take = |comparison: &mut Comparison, canary, baseline| {
+            let how = How {
+                sign: 1.0,
+                late: false,
+                margin: 1.0,
+                groups: 1,
+                halves: false,
+                pseudo: false,
+            };
+            comparison.apply(&Parts { canary, baseline, ..Parts::default() }, how, None);
+        };
+        take(&mut comparison, Counts { events: 1, of: 1000 }, Counts { events: 99, of: 99_000 });
         comparison.enter_bake(0.001, 0.01);
         let first = comparison.bake.unwrap().whole.at_most();
         comparison.leave_bake();
-        comparison.update(Counts { events: 50, of: 5000 }, Counts { events: 50, of: 5000 });
+        take(&mut comparison, Counts { events: 50, of: 5000 }, Counts { events: 50, of: 5000 });
         comparison.enter_bake(0.001, 0.01);
         let second = comparison.bake.unwrap().whole.at_most();
         assert!((0.002..0.003).contains(&first), "{first}");

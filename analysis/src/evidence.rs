@@ -1,25 +1,31 @@
 //! All evidence of one check, fed observation by observation and settled once per scrape.
 //!
-//! Observations are first summed per arm and stratum, so that their order in a scrape makes no difference.
-//! An arm that is missing although it was there before makes the other one wait: counters go on counting, so
-//! the next difference of the missing arm spans both intervals.
+//! Observations are first summed per stratum and part of their arm, so that their order in a scrape makes no
+//! difference; `tail` does the same for the order of scrapes.
+
+mod choose;
+mod intake;
+mod pods;
+mod timeline;
+mod tolerance;
+mod weigh;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Arm, Check, Counts, History, LatencyProfile, Observation, OnBreach, Sample, Settings, Test,
+    Check, Counts, History, LatencyProfile, Settings, Test,
     comparison::Comparison,
-    latency::{
-        ENOUGH_FOR_THRESHOLDS, EffectiveTolerance, MOST_THRESHOLDS, common_bounds,
-        effective_tolerance, position_of, same_bound,
-    },
-    observation::Refusal,
-    sequential::{Absolute, weighted_mean},
+    gauge::Gauge,
+    history::Spread,
+    kayenta,
+    pods::{PSEUDO, Pods},
+    sequential::Absolute,
+    tail::{Cells, Stratum, Tail},
 };
 
-/// Counts of one arm waiting for the other are dropped after this long: older ones describe another time.
-pub(crate) const CARRY: SignedDuration = SignedDuration::from_mins(5);
+use self::tolerance::{errors_tolerance, sane_ratio, sane_share};
+pub(crate) use self::weigh::can_fail;
 
 /// A check without usable data for this long, while scrapes come, has no data.
 pub(crate) const STALE: SignedDuration = SignedDuration::from_mins(5);
@@ -30,14 +36,10 @@ const MOST_STRATA: usize = 64;
 /// In a bake, less than one baseline request to this many canary requests is no comparison.
 const NEARLY_NONE: u64 = 100;
 
-/// The relative tolerance beside an objective that rolls back, if the policy names none: as in the defaults.
-const USUAL_RATIO: f64 = 1.25;
-const USUAL_ABSOLUTE: f64 = 0.001;
+/// Stable pods of earlier rollouts from which on their spread widens the tolerance (11).
+const ENOUGH_PODS: u32 = 10;
 
-/// Counts per comparison.
-type Cells = [Counts; MOST_THRESHOLDS];
-
-/// State of one check: about 1.5 KB for errors, 1.1 KB more per threshold for latency.
+/// State of one check: 1.5 KB for each comparison, and what its pods and buckets need.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CheckEvidence {
     /// The check's name.
@@ -47,377 +49,188 @@ pub(crate) struct CheckEvidence {
     pub(crate) comparisons: Vec<Comparison>,
     /// The objective's own process.
     pub(crate) objective: Option<Absolute>,
-    /// Latency: the baseline's durations in this rollout.
+    /// The advisory state of a gauge.
+    pub(crate) gauge: Option<Box<Gauge>>,
+    /// The points that Kayenta judges.
+    pub(crate) kayenta: Option<Box<Judged>>,
+    /// Latency: the durations of each arm in this rollout, without pods that warm up.
     pub(crate) profile: LatencyProfile,
-    /// Latency, until thresholds are chosen: bounds that all canary observations had.
-    canary_bounds: Vec<f64>,
+    pub(crate) canary_profile: LatencyProfile,
     strata: Vec<Stratum>,
+    tail: Tail,
+    /// Events and requests by pod, at the place that the pod has among all.
+    by_pod: Vec<Counts>,
+    warm_up: SignedDuration,
+    /// How much stable's pods differ, and at which probability that is allowed for.
+    spread: Spread,
+    alpha: f64,
+    /// What is taken off the evidence because stable alone reaches that much (A/A calibration).
+    penalty: f64,
+    /// The highest that each set of stable pods reached.
+    quiet: [f64; PSEUDO],
+    /// The highest that stable's halves reached against each other.
+    pub(crate) control: f64,
+    /// The newest scrape's factor of the margin.
+    pub(crate) margin: f64,
+    /// Stable did unusually badly in the newest scrape.
+    pub(crate) disturbed: bool,
     /// When data last made a difference.
     pub(crate) usable: Option<Timestamp>,
     /// Natural logarithm of the check's evidence now.
     pub(crate) current: f64,
-    /// The highest it ever was.
+    /// The same for all canary pods together, whether or not one alone makes the difference.
+    pub(crate) together: f64,
+    /// The highest that each ever was.
     pub(crate) peak: f64,
+    pub(crate) together_peak: f64,
     /// The last observation left out for this check.
     pub(crate) trouble: Option<String>,
+    /// Counts of the scrape that is being taken in.
+    #[serde(skip)]
+    incoming: Incoming,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Stratum {
-    /// Empty where observations name none.
-    name: String,
-    canary_seen: bool,
-    baseline_seen: bool,
-    pending: Option<Pending>,
+/// The points that Kayenta judges, and what it said of them last.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Judged {
+    pub(crate) series: kayenta::Series,
+    looks: u64,
+    pub(crate) said: Option<kayenta::Classification>,
+    /// Once it said so: a later look takes nothing back.
+    pub(crate) failed: bool,
 }
 
-/// Counts that wait to be compared.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Pending {
-    since: Timestamp,
-    canary: Option<Cells>,
-    baseline: Option<Cells>,
+impl Judged {
+    fn take(&mut self, metric: &kayenta::Metric, canary: Option<f64>, baseline: Option<f64>) {
+        self.series.push(canary, baseline);
+        if self.series.looks() > self.looks {
+            self.looks = self.series.looks();
+            self.said = self.series.judge(metric);
+            self.failed |= !metric.muted
+                && self.said.as_ref().is_some_and(|said| {
+                    matches!(said.label, kayenta::Label::High | kayenta::Label::Low)
+                });
+        }
+    }
+}
+
+/// What a scrape said so far.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Incoming {
+    cells: Cells,
+    /// For Kayenta: durations or counts of each arm, canary first.
+    points: [Point; 2],
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Point {
+    counts: Counts,
+    durations: LatencyProfile,
+    values: (f64, u32),
+}
+
+/// The rollout around a check, as far as taking in a scrape needs it.
+#[derive(Clone, Copy)]
+pub(crate) struct Around<'a> {
+    pub(crate) pods: &'a Pods,
+    /// The time of the first scrape.
+    pub(crate) began: Timestamp,
+    pub(crate) baking: bool,
 }
 
 impl CheckEvidence {
     pub(crate) fn new(settings: &Settings, check: &Check, history: &History) -> Self {
-        let usual = history.reference(&check.name).map_or(Counts::default(), |known| known.errors);
+        let known = history.reference(&check.name);
+        let failing = settings.checks.iter().filter(|check| can_fail(check)).count().max(1);
+        let alpha = settings.false_alarm / crate::sequential::as_f64(failing as u64);
+        let threshold = crate::judgement::log_threshold(settings.false_alarm);
+        let penalty = known
+            .and_then(|known| known.quiet_quantile(alpha))
+            .map_or(0.0, |quiet| (quiet - threshold).max(0.0));
         let mut evidence = Self {
             name: check.name.clone(),
             comparisons: Vec::new(),
             objective: None,
+            gauge: None,
+            kayenta: None,
             profile: LatencyProfile::default(),
-            canary_bounds: Vec::new(),
+            canary_profile: LatencyProfile::default(),
             strata: Vec::new(),
+            tail: Tail::default(),
+            by_pod: Vec::new(),
+            warm_up: SignedDuration::try_from(check.warm_up).unwrap_or(SignedDuration::ZERO),
+            spread: known.map_or_else(Spread::default, |known| known.spread),
+            alpha,
+            penalty,
+            quiet: [0.0; PSEUDO],
+            control: 0.0,
+            margin: 1.0,
+            disturbed: false,
             usable: None,
             current: 0.0,
+            together: 0.0,
             peak: 0.0,
+            together_peak: 0.0,
             trouble: None,
+            incoming: Incoming::default(),
         };
+        let usual = known.map_or(Counts::default(), |known| known.errors);
+        let dispersion = known.map_or(1.0, |known| known.dispersion.phi());
         match &check.test {
             Test::Errors { ratio, absolute } => {
                 let comparison = Comparison::errors(sane_ratio(*ratio), sane_share(*absolute));
-                evidence.comparisons.push(comparison.knowing(usual));
+                evidence.compare(comparison.knowing(usual, dispersion));
+            }
+            Test::Restarts { ratio } => {
+                let comparison = Comparison::errors(sane_ratio(*ratio), 0.0);
+                evidence.compare(comparison.knowing(usual, dispersion));
             }
             Test::Latency { .. } => {}
             Test::ErrorObjective { at_most, .. } => {
                 evidence.objective = Some(Absolute::new(sane_share(*at_most)));
                 let (ratio, absolute) = errors_tolerance(settings, &check.reads);
-                evidence.comparisons.push(Comparison::errors(ratio, absolute));
+                evidence.compare(Comparison::errors(ratio, absolute));
             }
             Test::LatencyObjective { at_most, .. } => {
                 evidence.objective = Some(Absolute::new(sane_share(*at_most)));
             }
+            Test::Gauge { at_most, sustained } => {
+                evidence.gauge = Some(Box::new(Gauge::new(*at_most, *sustained)));
+            }
+            Test::Kayenta(_) => evidence.kayenta = Some(Box::default()),
         }
         evidence
     }
 
-    /// Adds one valid observation to what waits.
-    pub(crate) fn take(
-        &mut self,
-        settings: &Settings,
-        check: &Check,
-        observation: &Observation,
-        at: Timestamp,
-    ) -> Result<(), Refusal> {
-        match (&check.test, &observation.sample) {
-            (Test::Errors { .. }, Sample::Events { events, of }) => {
-                let mut cells = Cells::default();
-                cells[0] = Counts { events: *events, of: *of };
-                self.wait(observation, cells, at)
-            }
-            (Test::ErrorObjective { .. }, Sample::Events { events, of }) => {
-                self.take_objective(observation, Counts { events: *events, of: *of }, at)
-            }
-            (Test::Latency { .. }, Sample::Histogram { le, counts }) => {
-                if self.comparisons.is_empty() {
-                    return Ok(());
-                }
-                let mut cells = Cells::default();
-                let mut known = false;
-                for (cell, comparison) in cells.iter_mut().zip(&self.comparisons) {
-                    let bound = comparison.bounds.map(|bounds| match observation.arm {
-                        Arm::Baseline => bounds.baseline,
-                        Arm::Canary => bounds.canary,
-                    });
-                    if let Some(seen) = bound.and_then(|bound| slower_than(le, counts, bound)) {
-                        *cell = seen;
-                        known = true;
-                    }
-                }
-                if known { self.wait(observation, cells, at) } else { Err(Refusal::OtherBounds) }
-            }
-            (Test::LatencyObjective { threshold, .. }, Sample::Histogram { le, counts }) => {
-                if self.comparisons.is_empty() {
-                    let bound = le
-                        .iter()
-                        .copied()
-                        .find(|bound| *bound >= *threshold || same_bound(*bound, *threshold))
-                        .ok_or(Refusal::OtherBounds)?;
-                    self.begin_objective(settings, check, bound);
-                }
-                let bound = self.objective_bound().ok_or(Refusal::OtherBounds)?;
-                let seen = slower_than(le, counts, bound).ok_or(Refusal::OtherBounds)?;
-                self.take_objective(observation, seen, at)
-            }
-            (Test::Errors { .. } | Test::ErrorObjective { .. }, Sample::Histogram { .. })
-            | (Test::Latency { .. } | Test::LatencyObjective { .. }, Sample::Events { .. }) => {
-                Err(Refusal::WrongKind)
-            }
-        }
+    fn compare(&mut self, comparison: Comparison) {
+        let warms_up = self.warm_up > SignedDuration::ZERO;
+        self.comparisons.push(if warms_up { comparison.warming_up() } else { comparison });
     }
 
-    /// The bound at which a latency objective is counted.
-    pub(crate) fn objective_bound(&self) -> Option<f64> {
-        self.comparisons
-            .first()
-            .and_then(|comparison| comparison.bounds)
-            .map(|bounds| bounds.canary)
-    }
-
-    fn begin_objective(&mut self, settings: &Settings, check: &Check, bound: f64) {
-        let (ratio, absolute) = latency_tolerance(settings, &check.reads, bound);
-        let at = EffectiveTolerance { baseline_bound: bound, canary_bound: bound, ratio };
-        self.comparisons.push(Comparison::slower(&at, absolute));
-    }
-
-    fn take_objective(
-        &mut self,
-        observation: &Observation,
-        seen: Counts,
-        at: Timestamp,
-    ) -> Result<(), Refusal> {
-        let mut cells = Cells::default();
-        cells[0] = seen;
-        self.wait(observation, cells, at)?;
-        if observation.arm == Arm::Canary {
-            if let Some(objective) = &mut self.objective {
-                objective.update(seen);
-            }
-            self.usable = Some(at);
-        }
-        Ok(())
-    }
-
-    /// Latency, before the counts of a scrape are taken in: learns the bounds of both arms and the baseline's
-    /// durations, and chooses the thresholds as soon as earlier rollouts say where they belong.
-    pub(crate) fn learn(&mut self, check: &Check, observation: &Observation, history: &History) {
-        let (Test::Latency { stretch, ratio }, Sample::Histogram { le, counts }) =
-            (&check.test, &observation.sample)
-        else {
-            return;
-        };
-        if observation.arm == Arm::Baseline {
-            self.profile.add(le, counts);
-        }
-        if !self.comparisons.is_empty() {
-            return;
-        }
-        if observation.arm == Arm::Canary {
-            if self.canary_bounds.is_empty() {
-                self.canary_bounds.clone_from(le);
-            } else if self.canary_bounds != *le {
-                self.canary_bounds = common_bounds(&self.canary_bounds, le);
-            }
-        }
-        if let Some(known) = history.reference(&check.name).map(|known| &known.latency) {
-            let common = self.common();
-            let fits = !common.is_empty() && common_bounds(&common, known.bounds()) == common;
-            if fits && known.total() >= ENOUGH_FOR_THRESHOLDS {
-                self.choose(&known.on(&common), *stretch, *ratio);
-            }
-        }
-    }
-
-    fn common(&self) -> Vec<f64> {
-        common_bounds(self.profile.bounds(), &self.canary_bounds)
-    }
-
-    fn choose(&mut self, profile: &LatencyProfile, stretch: f64, ratio: f64) {
-        let stretch = if stretch.is_finite() { stretch.clamp(0.0, 100.0) } else { 0.0 };
-        self.comparisons = profile
-            .thresholds(stretch, sane_ratio(ratio))
-            .iter()
-            .map(|tolerance| {
-                let usual = profile.slower_than(tolerance.baseline_bound);
-                Comparison::slower(tolerance, 0.0).knowing(usual)
-            })
-            .collect();
-        if !self.comparisons.is_empty() {
-            self.canary_bounds = Vec::new();
-        }
-    }
-
-    fn wait(
-        &mut self,
-        observation: &Observation,
-        cells: Cells,
-        at: Timestamp,
-    ) -> Result<(), Refusal> {
-        let name = observation.stratum.as_deref().unwrap_or("");
-        let index = match self.strata.binary_search_by(|stratum| stratum.name.as_str().cmp(name)) {
-            Ok(index) => index,
-            Err(_) if self.strata.len() >= MOST_STRATA => return Err(Refusal::TooManyStrata),
-            Err(index) => {
-                let stratum = Stratum {
-                    name: name.to_owned(),
-                    canary_seen: false,
-                    baseline_seen: false,
-                    pending: None,
-                };
-                self.strata.insert(index, stratum);
-                index
-            }
-        };
-        let stratum = &mut self.strata[index];
-        let pending = stratum
-            .pending
-            .take()
-            .filter(|pending| at.duration_since(pending.since) <= CARRY)
-            .unwrap_or(Pending { since: at, canary: None, baseline: None });
-        let pending = stratum.pending.insert(pending);
-        let sums = match observation.arm {
-            Arm::Canary => {
-                stratum.canary_seen = true;
-                pending.canary.get_or_insert_default()
-            }
-            Arm::Baseline => {
-                stratum.baseline_seen = true;
-                pending.baseline.get_or_insert_default()
-            }
-        };
-        for (sum, cell) in sums.iter_mut().zip(&cells) {
-            sum.add(*cell);
-        }
-        Ok(())
+    /// How long a pod's requests count for the catastrophic test only.
+    pub(crate) fn warm_up(&self) -> SignedDuration {
+        self.warm_up
     }
 
     /// After the last observation of a scrape: compares what has both arms, keeps what has to wait.
-    pub(crate) fn settle(&mut self, check: &Check, at: Timestamp, baking: bool) {
-        let Self { comparisons, strata, usable, .. } = self;
-        for stratum in strata {
-            let Some(pending) = &stratum.pending else { continue };
-            let waits = match (&pending.canary, &pending.baseline) {
-                (Some(canary), Some(baseline)) => {
-                    for (comparison, (canary, baseline)) in
-                        comparisons.iter_mut().zip(canary.iter().zip(baseline))
-                    {
-                        comparison.update(*canary, *baseline);
-                    }
-                    *usable = Some(at);
-                    false
-                }
-                (Some(_), None) => stratum.baseline_seen && !baking,
-                (None, Some(_)) => stratum.canary_seen && !baking,
-                (None, None) => false,
-            };
-            if let (true, Some(canary)) = (baking, &pending.canary) {
-                *usable = Some(at);
-                let baseline = pending.baseline.unwrap_or_default();
-                for (comparison, (canary, baseline)) in
-                    comparisons.iter_mut().zip(canary.iter().zip(&baseline))
-                {
-                    if baseline.of.saturating_mul(NEARLY_NONE) < canary.of
-                        && let Some(bake) = &mut comparison.bake
-                    {
-                        bake.update(*canary);
-                    }
-                }
-            }
-            if !waits {
-                stratum.pending = None;
+    pub(crate) fn settle(&mut self, check: &Check, at: Timestamp, around: Around<'_>) {
+        self.widen(around.pods);
+        let incoming = std::mem::take(&mut self.incoming);
+        if let (Test::Kayenta(metric), Some(judged)) = (&check.test, &mut self.kayenta) {
+            let [canary, baseline] = incoming.points.map(|point| point.value(metric.value));
+            judged.take(metric, canary, baseline);
+        }
+        if let Some(gauge) = &mut self.gauge {
+            gauge.settle(at);
+        }
+        if !incoming.cells.keys.is_empty() {
+            if around.baking {
+                self.bake(&incoming.cells, at);
+            } else {
+                self.compare_all(incoming.cells, at, around);
             }
         }
-        if let Test::Latency { stretch, ratio } = check.test
-            && self.comparisons.is_empty()
-            && !self.canary_bounds.is_empty()
-            && self.profile.total() >= ENOUGH_FOR_THRESHOLDS
-        {
-            let common = self.common();
-            self.choose(&self.profile.on(&common), stretch, ratio);
-        }
-        self.current = self.weigh(check);
-        self.peak = self.peak.max(self.current);
+        self.choose_when_known(check);
+        self.weigh(check);
     }
-
-    /// Forgets what waits: traffic changes its meaning when a bake begins or ends.
-    pub(crate) fn drop_waiting(&mut self) {
-        for stratum in &mut self.strata {
-            stratum.pending = None;
-        }
-    }
-
-    fn weigh(&self, check: &Check) -> f64 {
-        let mut worse = [0.0; MOST_THRESHOLDS];
-        for (log_e, comparison) in worse.iter_mut().zip(&self.comparisons) {
-            *log_e = comparison.log_e();
-        }
-        // The mean over thresholds (8).
-        let relative =
-            weighted_mean(worse.iter().take(self.comparisons.len()).map(|log_e| (1.0, *log_e)));
-        let objective = self.objective.as_ref().map_or(0.0, Absolute::log_e);
-        match &check.test {
-            Test::Errors { .. } | Test::Latency { .. } => relative,
-            Test::ErrorObjective { on_breach, .. } | Test::LatencyObjective { on_breach, .. } => {
-                match on_breach {
-                    OnBreach::Pause => objective,
-                    // The minimum is valid against "never breached or never regressed".
-                    OnBreach::RollBack => objective.min(relative),
-                }
-            }
-        }
-    }
-}
-
-/// Whether a check's evidence enters the merge; an objective that pauses never fails a canary.
-pub(crate) fn can_fail(check: &Check) -> bool {
-    match &check.test {
-        Test::Errors { .. } | Test::Latency { .. } => true,
-        Test::ErrorObjective { on_breach, .. } | Test::LatencyObjective { on_breach, .. } => {
-            *on_breach == OnBreach::RollBack
-        }
-    }
-}
-
-/// Requests above a bound, if the histogram has it.
-fn slower_than(le: &[f64], counts: &[u64], bound: f64) -> Option<Counts> {
-    let index = position_of(le, bound)?;
-    // Validated before: the sum stays far below the largest number.
-    let (below, above) = counts.split_at(index + 1);
-    let events = above.iter().sum();
-    Some(Counts { events, of: below.iter().sum::<u64>() + events })
-}
-
-/// The tolerance of the policy's errors check on the same measurement, or the usual one.
-fn errors_tolerance(settings: &Settings, reads: &str) -> (f64, f64) {
-    settings
-        .checks
-        .iter()
-        .filter(|check| check.reads == reads)
-        .find_map(|check| match &check.test {
-            Test::Errors { ratio, absolute } => Some((sane_ratio(*ratio), sane_share(*absolute))),
-            Test::Latency { .. } | Test::ErrorObjective { .. } | Test::LatencyObjective { .. } => {
-                None
-            }
-        })
-        .unwrap_or((USUAL_RATIO, USUAL_ABSOLUTE))
-}
-
-/// The same for the share of requests slower than one bound.
-fn latency_tolerance(settings: &Settings, reads: &str, bound: f64) -> (f64, f64) {
-    settings
-        .checks
-        .iter()
-        .filter(|check| check.reads == reads)
-        .find_map(|check| effective_tolerance(&[bound], &check.test).first().copied())
-        .map_or((USUAL_RATIO, USUAL_ABSOLUTE), |tolerance| (sane_ratio(tolerance.ratio), 0.0))
-}
-
-/// The configuration validates ranges; whatever comes here must still not poison the state.
-fn sane_ratio(ratio: f64) -> f64 {
-    if ratio.is_finite() { ratio.clamp(1e-3, 1e3) } else { USUAL_RATIO }
-}
-
-fn sane_share(share: f64) -> f64 {
-    if share.is_finite() { share.clamp(0.0, 1.0) } else { USUAL_ABSOLUTE }
 }

@@ -6,10 +6,16 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Counts, LatencyProfile, sequential::as_f64};
+use crate::{
+    Counts, LatencyProfile,
+    sequential::{Dispersion, as_f64},
+};
 
 /// Requests of one check that are remembered at most; more would only make it slow to adapt.
 const MOST_REMEMBERED: f64 = 1_000_000.0;
+
+/// Sets of stable pods that are remembered: enough for one in a thousand.
+const MOST_QUIET: usize = 1_000;
 
 /// A rollout with fewer baseline requests than this does not make older knowledge fade.
 const ENOUGH_TO_FADE: u64 = 200;
@@ -27,6 +33,48 @@ pub struct Reference {
     pub errors: Counts,
     /// Durations, for checks of latency.
     pub latency: LatencyProfile,
+    /// How much more than chance the counts of neighbouring scrapes differ (12).
+    #[serde(default)]
+    pub dispersion: Dispersion,
+    /// How much stable's pods differ among themselves (11).
+    #[serde(default)]
+    pub spread: Spread,
+    /// Highest log evidence of each set of stable pods that played the canary, the newest last: what the test
+    /// says of this service when nothing is wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quiet: Vec<f64>,
+}
+
+/// How much stable's pods differ among themselves beyond chance.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// Pods that this rests on.
+    pub pods: u32,
+    /// Coefficient of variation of their shares of events, without the part that is chance.
+    pub cv: f64,
+}
+
+/// What one rollout teaches about a check.
+#[derive(Debug, Default)]
+pub(crate) struct Lesson<'a> {
+    pub(crate) errors: Counts,
+    pub(crate) latency: Option<&'a LatencyProfile>,
+    pub(crate) dispersion: Dispersion,
+    pub(crate) spread: Spread,
+    pub(crate) quiet: Vec<f64>,
+}
+
+impl Reference {
+    /// What stable's own pods, playing the canary, exceed with probability `alpha`: the conformal quantile of
+    /// `quiet`. Nothing with fewer than 1/alpha - 1 of them.
+    pub(crate) fn quiet_quantile(&self, alpha: f64) -> Option<f64> {
+        let count = self.quiet.len();
+        let place = ((as_f64(count as u64) + 1.0) * (1.0 - alpha)).ceil();
+        let mut sorted = self.quiet.clone();
+        sorted.sort_by(f64::total_cmp);
+        // Places count from 1.
+        (1_u32..).zip(&sorted).find(|(rank, _)| f64::from(*rank) >= place).map(|(_, value)| *value)
+    }
 }
 
 impl History {
@@ -37,7 +85,10 @@ impl History {
 
     /// Adds what a rollout's baseline showed; what came before fades to at most a half, and to at most four
     /// times as many requests as are new.
-    pub(crate) fn absorb(&mut self, check: &str, errors: Counts, latency: &LatencyProfile) {
+    pub(crate) fn absorb(&mut self, check: &str, lesson: Lesson<'_>) {
+        let none = LatencyProfile::default();
+        let latency = lesson.latency.unwrap_or(&none);
+        let errors = lesson.errors;
         if errors.of == 0 && latency.total() == 0 {
             return;
         }
@@ -47,16 +98,37 @@ impl History {
         known.errors = scaled(known.errors, cap(known.errors.of));
 
         known.latency.scale(fade(known.latency.total(), latency.total()));
-        if !latency.bounds().is_empty() {
-            let known_bounds = known.latency.bounds();
-            if crate::latency::common_bounds(known_bounds, latency.bounds()) == latency.bounds() {
-                known.latency.add(latency.bounds(), latency.counts());
+        if latency.total() > 0 {
+            if known.latency.is_like(latency) {
+                known.latency.absorb(latency);
             } else {
                 // Other buckets than before: the new ones are those that the next rollout will see.
                 known.latency = latency.clone();
             }
         }
         known.latency.scale(cap(known.latency.total()));
+
+        known.dispersion.scale(0.5);
+        known.dispersion.merge(&lesson.dispersion);
+        known.spread = known.spread.and(lesson.spread);
+        known.quiet.extend(lesson.quiet.into_iter().filter(|log_e| log_e.is_finite()));
+        let surplus = known.quiet.len().saturating_sub(MOST_QUIET);
+        known.quiet.drain(..surplus);
+    }
+}
+
+impl Spread {
+    /// The mean of both, in squares; a rollout with fewer pods than were seen before counts less.
+    fn and(self, new: Self) -> Self {
+        if new.pods < 2 {
+            return self;
+        }
+        if self.pods < 2 {
+            return new;
+        }
+        let weight = f64::from(new.pods) / f64::from(new.pods + self.pods);
+        let squares = (1.0 - weight) * self.cv * self.cv + weight * new.cv * new.cv;
+        Self { pods: new.pods.max(self.pods), cv: squares.sqrt() }
     }
 }
 
@@ -82,13 +154,16 @@ fn scaled(counts: Counts, share: f64) -> Counts {
 mod tests {
     use super::*;
 
+    fn errors(events: u64, of: u64) -> Lesson<'static> {
+        Lesson { errors: Counts { events, of }, ..Lesson::default() }
+    }
+
     #[test]
     fn newer_rollouts_outweigh_older_ones() {
         let mut history = History::default();
-        let none = LatencyProfile::default();
-        history.absorb("errors", Counts { events: 100, of: 10_000 }, &none);
+        history.absorb("errors", errors(100, 10_000));
         for _ in 0..6 {
-            history.absorb("errors", Counts { events: 500, of: 10_000 }, &none);
+            history.absorb("errors", errors(500, 10_000));
         }
         let share = history.reference("errors").unwrap().errors.share();
         assert!((0.045..0.051).contains(&share), "{share}");
@@ -97,11 +172,10 @@ mod tests {
     #[test]
     fn a_tiny_rollout_forgets_nothing_and_a_huge_one_is_capped() {
         let mut history = History::default();
-        let none = LatencyProfile::default();
-        history.absorb("errors", Counts { events: 10, of: 10_000 }, &none);
-        history.absorb("errors", Counts { events: 0, of: 5 }, &none);
+        history.absorb("errors", errors(10, 10_000));
+        history.absorb("errors", errors(0, 5));
         assert_eq!(history.reference("errors").unwrap().errors.of, 10_005);
-        history.absorb("errors", Counts { events: 0, of: u64::MAX }, &none);
+        history.absorb("errors", errors(0, u64::MAX));
         assert!(history.reference("errors").unwrap().errors.of <= 1_000_001);
     }
 
@@ -110,10 +184,22 @@ mod tests {
         let mut history = History::default();
         let mut profile = LatencyProfile::default();
         profile.add(&[0.1, 0.2], &[5, 5, 5]);
-        history.absorb("latency", Counts::default(), &profile);
+        history.absorb("latency", Lesson { latency: Some(&profile), ..Lesson::default() });
         let mut other = LatencyProfile::default();
         other.add(&[0.1, 0.3], &[50, 5, 5]);
-        history.absorb("latency", Counts::default(), &other);
+        history.absorb("latency", Lesson { latency: Some(&other), ..Lesson::default() });
         assert_eq!(history.reference("latency").unwrap().latency, other);
+    }
+
+    #[test]
+    fn what_stable_does_by_itself_gives_the_conformal_quantile() {
+        let known = |trials: i32| Reference {
+            quiet: (1..=trials).map(f64::from).collect(),
+            ..Reference::default()
+        };
+        assert_eq!(known(98).quiet_quantile(0.01), None);
+        let reference = known(99);
+        assert_eq!(reference.quiet_quantile(0.01), Some(99.0));
+        assert_eq!(reference.quiet_quantile(0.05), Some(95.0));
     }
 }

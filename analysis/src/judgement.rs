@@ -2,16 +2,12 @@
 //!
 //! Reading a verdict changes nothing, so it may be read as often as anyone likes.
 
-use crate::{
-    Assessment, Check, Counts, Finding, Outcome, Settings, Status, Test, Verdict,
-    comparison::Comparison,
-    evidence::{CheckEvidence, STALE, can_fail},
-    sentence::{self, Needs},
-    sequential::{Absolute, requests_until_allowed},
-};
+mod find;
 
-/// A check that needs more canary requests than this is told not to get there at this rate.
-const MOST_NEEDED: f64 = 1e8;
+use crate::{
+    Assessment, Check, Finding, Outcome, Settings, Status, Test, Verdict, sentence,
+    sequential::as_f64,
+};
 
 /// `ln(1 / probability)`, finite for every input.
 pub(crate) fn log_threshold(probability: f64) -> f64 {
@@ -29,36 +25,80 @@ pub(crate) fn judge(assessment: &Assessment, settings: &Settings, next: f64) -> 
         .checks
         .iter()
         .zip(&assessment.evidence)
-        .map(|(check, evidence)| find(assessment, settings, check, evidence, next))
+        .map(|(check, evidence)| find::find(assessment, settings, check, evidence, next))
         .collect();
 
-    let failed = assessment.peak >= threshold;
-    let breached = findings.iter().any(|finding| finding.status == Status::Breached);
-    let allowed = findings.iter().map(|finding| finding.allowed).fold(1.0, f64::min);
+    let by_kayenta = assessment
+        .evidence
+        .iter()
+        .any(|evidence| evidence.kayenta.as_ref().is_some_and(|judged| judged.failed));
+    let crossed = assessment.peak >= threshold;
+    let heterogeneous = crossed && !by_kayenta && stable_differs(assessment, settings, threshold);
+    let failed = by_kayenta || (crossed && !heterogeneous);
+    // All pods together cross, but not without one of them: that pod is bad, the code may be good.
+    let one_pod = !crossed && assessment.together_peak >= threshold;
+    let breached = one_pod || findings.iter().any(|finding| finding.status == Status::Breached);
+    let gating = || {
+        let checks = settings.checks.iter().zip(&findings);
+        checks.filter(|(check, _)| is_gating(check)).map(|(_, finding)| finding)
+    };
+    let allowed = gating().map(|finding| finding.allowed).fold(1.0, f64::min);
     let no_data =
-        findings.is_empty() || findings.iter().any(|finding| finding.status == Status::NoData);
+        gating().next().is_none() || gating().any(|finding| finding.status == Status::NoData);
     let outcome = if failed {
         Outcome::Fail
+    } else if heterogeneous {
+        Outcome::Inconclusive
     } else if no_data || breached || !reaches(allowed, next) {
         Outcome::Undecided
     } else {
         Outcome::Pass
     };
     let suspicion = assessment.bake.as_ref().and_then(|bake| bake.suspicion.clone());
-    let merged = assessment.merged(settings);
-    let allowed = if failed || findings.is_empty() { 0.0 } else { allowed };
+    let merged = assessment.merged(settings, |evidence| evidence.current);
+    let nothing = failed || heterogeneous || one_pod || gating().next().is_none();
     let mut verdict = Verdict {
         outcome,
-        log_evidence: if failed { assessment.peak } else { merged },
+        log_evidence: if crossed { assessment.peak } else { merged },
         log_threshold: threshold,
-        allowed,
+        allowed: if nothing { 0.0 } else { allowed },
         breached,
         suspicion,
         findings,
+        notes: Vec::new(),
         reason: String::new(),
     };
-    verdict.reason = sentence::reason(&verdict, settings, next);
+    if outcome != Outcome::Undecided && assessment.bake.is_none() {
+        // Some 10 microseconds each: for the verdicts that decide a step, not for hours of bake.
+        for (finding, evidence) in verdict.findings.iter_mut().zip(&assessment.evidence) {
+            finding.quantiles = find::quantiles(settings, evidence);
+        }
+    }
+    if heterogeneous {
+        verdict.notes.push(sentence::heterogeneous(assessment));
+    }
+    if one_pod {
+        verdict.notes.push(one_bad_pod(assessment, settings));
+    }
+    verdict.notes.extend(misrouted(assessment, threshold));
+    verdict.reason = if heterogeneous || (one_pod && !failed) {
+        verdict.notes[0].clone()
+    } else {
+        sentence::reason(&verdict, settings, next)
+    };
     verdict
+}
+
+/// Whether a check can hold a weight back; restarts and gauges only ever speak against a canary.
+pub(crate) fn is_gating(check: &Check) -> bool {
+    match &check.test {
+        Test::Errors { .. }
+        | Test::Latency { .. }
+        | Test::ErrorObjective { .. }
+        | Test::LatencyObjective { .. }
+        | Test::Kayenta(_) => true,
+        Test::Restarts { .. } | Test::Gauge { .. } => false,
+    }
 }
 
 /// Whether an allowed weight reaches one that is asked for, up to rounding.
@@ -66,163 +106,37 @@ pub(crate) fn reaches(allowed: f64, next: f64) -> bool {
     allowed >= next * (1.0 - 1e-9)
 }
 
-fn find(
-    assessment: &Assessment,
-    settings: &Settings,
-    check: &Check,
-    evidence: &CheckEvidence,
-    next: f64,
-) -> Finding {
-    let stale = match (assessment.latest, evidence.usable) {
-        (Some(latest), Some(usable)) => latest.duration_since(usable) > STALE,
-        (_, None) => true,
-        (None, Some(_)) => false,
-    };
-    // While baking there is no weight left to be asked for.
-    let next = assessment.bake.is_none().then_some(next);
-    let mut finding = match &check.test {
-        Test::Errors { .. } => relative(settings, check, evidence, settings.harm, next),
-        Test::Latency { .. } => relative(settings, check, evidence, settings.latency_harm, next),
-        Test::ErrorObjective { .. } | Test::LatencyObjective { .. } => {
-            objective(settings, check, evidence)
-        }
-    };
-    if stale && finding.status != Status::Fail {
-        finding.status = Status::NoData;
-    }
-    if finding.status == Status::NoData {
-        finding.needs = None;
-        finding.allowed = 0.0;
-        finding.sentence = sentence::no_data(check, evidence, assessment.latest);
-    }
-    finding
+/// Whether stable's own halves differ beyond the tolerance, which voids a failure: the model of the noise is wrong.
+///
+/// The failure stands if the interval of the ratio lies above what pods that differ like these could do by their
+/// draw (11), half of alpha for either.
+fn stable_differs(assessment: &Assessment, settings: &Settings, threshold: f64) -> bool {
+    let blamed = assessment.evidence.iter().filter(|at| assessment.blamed.contains(&at.name));
+    let mut differing = blamed.filter(|evidence| evidence.control >= threshold).peekable();
+    differing.peek().is_some()
+        && !differing.any(|evidence| {
+            let margin = evidence.margin_of_these_pods(&assessment.pods);
+            evidence.comparisons.iter().any(|comparison| {
+                let alpha = settings.false_alarm.clamp(1e-12, 0.5) / 2.0;
+                let lower = comparison.interval.interval(alpha).and_then(|ratio| ratio.lower);
+                lower.is_some_and(|lower| lower > comparison.tolerance().0 * margin)
+            })
+        })
 }
 
-fn relative(
-    settings: &Settings,
-    check: &Check,
-    evidence: &CheckEvidence,
-    harm: f64,
-    next: Option<f64>,
-) -> Finding {
-    let alpha = log_threshold(settings.false_alarm);
-    let beta = log_threshold(settings.false_promotion);
-    let harm = if harm.is_finite() { harm.clamp(0.0, 1.0) } else { 0.0 };
-    let mut finding = empty(check, evidence);
-
-    let allowed = |comparison: &Comparison| comparison.mirror.allowed_weight(harm, beta);
-    let slowest = evidence
-        .comparisons
-        .iter()
-        .map(|comparison| (allowed(comparison), comparison))
-        .min_by(|left, right| left.0.total_cmp(&right.0));
-    let worst = evidence
-        .comparisons
-        .iter()
-        .map(|comparison| (comparison.log_e(), comparison))
-        .max_by(|left, right| left.0.total_cmp(&right.0));
-    let (Some((allowed, slowest)), Some((worst_log_e, worst))) = (slowest, worst) else {
-        return finding;
-    };
-    let compared = evidence
-        .comparisons
-        .iter()
-        .all(|comparison| comparison.canary.of > 0 && comparison.baseline.of > 0);
-    if !compared {
-        return finding;
-    }
-
-    let failed = evidence.peak >= alpha;
-    finding.allowed = if failed { 0.0 } else { allowed };
-    finding.status = if failed {
-        Status::Fail
-    } else if reaches(allowed, next.unwrap_or(1.0)) {
-        Status::Pass
-    } else {
-        Status::Undecided
-    };
-    if failed {
-        finding.log_evidence = evidence.peak;
-    }
-    // What speaks against the canary weighs most; without that, what keeps the weight down.
-    let shown = if failed || worst_log_e > 0.0 { worst } else { slowest };
-    describe(&mut finding, shown, settings.false_alarm);
-    let mut needs = Needs::Nothing;
-    if let Some(next) = next
-        && finding.status == Status::Undecided
-    {
-        let requests = requests_until_allowed(
-            &slowest.mirror,
-            next,
-            harm,
-            beta,
-            slowest.baseline.share(),
-            slowest.proportion(),
-        );
-        finding.needs = requests.filter(|needed| *needed < MOST_NEEDED).map(round_up);
-        needs = finding.needs.map_or(Needs::Unknown, Needs::Requests);
-        if slowest.calm.disturbed {
-            needs = Needs::Calm;
-        }
-    }
-    finding.sentence = sentence::relative(&finding, shown, alpha, next.unwrap_or(1.0), needs);
-    finding
+fn one_bad_pod(assessment: &Assessment, settings: &Settings) -> String {
+    let worst = (settings.checks.iter().zip(&assessment.evidence))
+        .filter(|(check, _)| crate::evidence::can_fail(check))
+        .map(|(_, evidence)| evidence)
+        .max_by(|left, right| left.together_peak.total_cmp(&right.together_peak));
+    let pod = worst.and_then(|evidence| evidence.decisive_pod(&assessment.pods));
+    sentence::one_bad_pod(worst.map_or("", |evidence| &evidence.name), pod)
 }
 
-fn objective(settings: &Settings, check: &Check, evidence: &CheckEvidence) -> Finding {
-    let alpha = log_threshold(settings.false_alarm);
-    let mut finding = empty(check, evidence);
-    let Some(objective) = &evidence.objective else { return finding };
-    if objective.counts().of == 0 {
-        return finding;
-    }
-    if let Some(companion) = evidence.comparisons.first() {
-        describe(&mut finding, companion, settings.false_alarm);
-    }
-    finding.canary = objective.counts();
-    finding.status = if can_fail(check) && evidence.peak >= alpha {
-        Status::Fail
-    } else if !can_fail(check) && Absolute::log_e(objective) >= alpha {
-        Status::Breached
-    } else {
-        Status::Pass
-    };
-    finding.allowed = if finding.status == Status::Pass { 1.0 } else { 0.0 };
-    if finding.status == Status::Fail {
-        finding.log_evidence = evidence.peak;
-    }
-    finding.sentence = sentence::objective(&finding, check, objective, alpha);
-    finding
-}
-
-fn empty(check: &Check, evidence: &CheckEvidence) -> Finding {
-    Finding {
-        check: check.name.clone(),
-        status: Status::NoData,
-        log_evidence: evidence.current,
-        allowed: 0.0,
-        canary: Counts::default(),
-        baseline: Counts::default(),
-        threshold: None,
-        ratio: None,
-        needs: None,
-        sentence: String::new(),
-    }
-}
-
-fn describe(finding: &mut Finding, comparison: &Comparison, alpha: f64) {
-    finding.canary = comparison.canary;
-    finding.baseline = comparison.baseline;
-    finding.threshold = comparison.bounds.map(|bounds| bounds.canary);
-    let alpha = if alpha.is_finite() { alpha.clamp(1e-12, 0.5) } else { 0.01 };
-    finding.ratio = comparison.interval.interval(alpha);
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "planning gives whole numbers between 0 and a trillion"
-)]
-fn round_up(requests: f64) -> u64 {
-    requests.ceil() as u64
+fn misrouted(assessment: &Assessment, threshold: f64) -> Option<String> {
+    let routing = &assessment.routing;
+    (routing.ratio.log_e() >= threshold && routing.all > 0).then(|| {
+        let all = as_f64(routing.all);
+        sentence::misrouted(as_f64(routing.canary) / all, routing.expected / all)
+    })
 }

@@ -7,9 +7,11 @@
 //! `1.1^k`. Without that, a canary that is a little slower, well inside what was meant to be tolerated, would be
 //! neither promoted nor failed.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{Counts, Test, sequential::as_f64};
+use crate::{Counts, Exponential, Sample, Test, sequential::as_f64};
 
 /// Most thresholds of one check: one per quantile below.
 pub(crate) const MOST_THRESHOLDS: usize = 6;
@@ -23,6 +25,9 @@ pub const ENOUGH_FOR_THRESHOLDS: u64 = 200;
 
 /// Bounds that a profile keeps; finer histograms are thinned to this.
 const MOST_BOUNDS: usize = 256;
+
+/// Finest resolution that is kept of exponential histograms: 2.2 % per bucket.
+const FINEST: i8 = 5;
 
 /// How steeply a tail falls, `k` in `u^-k`, where the data do not say it: log-normal response times with
 /// p99 at three times the median have 2 at the median and 6 at p99.
@@ -61,9 +66,12 @@ pub fn effective_tolerance(le: &[f64], test: &Test) -> Vec<EffectiveTolerance> {
         Test::Latency { stretch, ratio } => (0..le.len())
             .map(|index| tolerance_at(le, index, *stretch, *ratio, USUAL_STEEPNESS))
             .collect(),
-        Test::Errors { .. } | Test::ErrorObjective { .. } | Test::LatencyObjective { .. } => {
-            Vec::new()
-        }
+        Test::Errors { .. }
+        | Test::ErrorObjective { .. }
+        | Test::LatencyObjective { .. }
+        | Test::Restarts { .. }
+        | Test::Gauge { .. }
+        | Test::Kayenta(_) => Vec::new(),
     }
 }
 
@@ -92,15 +100,18 @@ fn tolerance_at(
     }
 }
 
-/// A distribution of durations: counts per bucket, one count more than bounds.
+/// A distribution of durations: counts per bucket, one count more than bounds, or an exponential histogram.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct LatencyProfile {
     le: Vec<f64>,
     counts: Vec<u64>,
+    /// If the service has native histograms; then there are no bounds of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    native: Option<Exponential>,
 }
 
 impl LatencyProfile {
-    /// Upper bounds in seconds, rising.
+    /// Upper bounds in seconds, rising; none for an exponential histogram, which `classic` gives some.
     pub fn bounds(&self) -> &[f64] {
         &self.le
     }
@@ -112,12 +123,124 @@ impl LatencyProfile {
 
     /// All requests.
     pub fn total(&self) -> u64 {
-        self.counts.iter().fold(0, |sum, count| sum.saturating_add(*count))
+        let counted = self.counts.iter().fold(0_u64, |sum, count| sum.saturating_add(*count));
+        counted.saturating_add(self.native.as_ref().map_or(0, Exponential::total))
     }
 
     /// The smallest bound that at least a share `quantile` of the requests do not exceed.
     pub fn quantile_bound(&self, quantile: f64) -> Option<f64> {
-        self.quantile_index(quantile).map(|index| self.le[index])
+        let classic = self.classic();
+        classic.quantile_index(quantile).map(|index| classic.le[index])
+    }
+
+    /// The same with bounds: an exponential histogram gets those of its buckets, and those of two octaves more.
+    pub fn classic(&self) -> Cow<'_, Self> {
+        let Some(native) = &self.native else { return Cow::Borrowed(self) };
+        let beyond = 2 << native.scale.max(0);
+        let last = native.first.saturating_add(i32::try_from(native.counts.len()).unwrap_or(0));
+        let le: Vec<f64> = (native.first.saturating_sub(1)..last.saturating_add(beyond))
+            .map(|index| Exponential::bound(native.scale, index))
+            .collect();
+        let mut counts = vec![native.zero];
+        counts.extend(&native.counts);
+        counts.resize(le.len() + 1, 0);
+        Cow::Owned(Self { le, counts, native: None })
+    }
+
+    /// The same requests with the bounds that another profile has too: what can be compared of both.
+    pub(crate) fn shared_with(&self, other: &Self) -> Self {
+        if let (Some(native), Some(others)) = (&self.native, &other.native) {
+            let mut native = native.clone();
+            native.coarsen(others.scale);
+            return Self { native: Some(native), ..Self::default() }.classic().into_owned();
+        }
+        let (ours, others) = (self.classic(), other.classic());
+        let common = common_bounds(&ours.le, &others.le);
+        ours.on(&common)
+    }
+
+    /// What is known of earlier rollouts, on the bounds of this one; nothing if it does not have them all.
+    pub(crate) fn fitting(&self, shared: &Self, now: &Self) -> Option<Self> {
+        if let (Some(known), Some(native)) = (&self.native, &now.native) {
+            let mut known = known.clone();
+            // The coarser scale is the one that the shared bounds have.
+            let scale = native.scale.min(known.scale);
+            known.coarsen(scale);
+            let known = Self { native: Some(known), ..Self::default() };
+            return Some(known.classic().into_owned());
+        }
+        let known = self.classic();
+        let fits = !shared.le.is_empty() && common_bounds(&shared.le, &known.le) == shared.le;
+        fits.then(|| known.on(&shared.le))
+    }
+
+    /// A duration that a share `quantile` of the requests do not exceed, interpolated within its bucket, in
+    /// seconds. For points that are drawn or judged by Kayenta; without any claim to precision.
+    pub(crate) fn interpolated(&self, quantile: f64) -> Option<f64> {
+        let classic = self.classic();
+        let index = classic.quantile_index(quantile)?;
+        let below: u64 = classic.counts[..index].iter().sum();
+        let low = if index == 0 { 0.0 } else { classic.le[index - 1] };
+        let within = (quantile * as_f64(classic.total()) - as_f64(below))
+            / as_f64(classic.counts[index]).max(1.0);
+        Some(low + (classic.le[index] - low) * within.clamp(0.0, 1.0))
+    }
+
+    /// Adds a valid histogram of either kind. A service that changes the kind begins anew.
+    pub(crate) fn take(&mut self, sample: &Sample) {
+        match sample {
+            Sample::Histogram { le, counts } => {
+                if self.native.take().is_some() {
+                    *self = Self::default();
+                }
+                self.add(le, counts);
+            }
+            Sample::Exponential(histogram) => {
+                if self.native.is_none() {
+                    *self = Self::default();
+                }
+                let empty = || Exponential { scale: FINEST, zero: 0, first: 0, counts: Vec::new() };
+                self.native.get_or_insert_with(empty).merge(histogram);
+            }
+            Sample::Events { .. } | Sample::Gauge { .. } => {}
+        }
+    }
+
+    /// Adds another profile.
+    pub(crate) fn absorb(&mut self, other: &Self) {
+        match &other.native {
+            Some(native) => self.take(&Sample::Exponential(native.clone())),
+            None if other.le.is_empty() => {}
+            None => {
+                if self.native.take().is_some() {
+                    *self = Self::default();
+                }
+                self.add(&other.le, &other.counts);
+            }
+        }
+    }
+
+    /// Whether both are exponential, or both have the same bounds.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        match (&self.native, &other.native) {
+            (Some(_), Some(_)) => true,
+            (None, None) => common_bounds(&self.le, &other.le) == other.le,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
+    /// Whether a bound lies where the slowest tenth to thousandth of requests are: else nothing of the tail can
+    /// be seen. True without requests.
+    pub fn sees_the_tail(&self) -> bool {
+        let classic = self.classic();
+        let total = as_f64(classic.total());
+        if total <= 0.0 {
+            return true;
+        }
+        classic.le.iter().any(|bound| {
+            let share = classic.slower_than(*bound).share();
+            (0.001..=0.1).contains(&share)
+        })
     }
 
     /// Adds a valid histogram. Where its bounds differ, only the common ones are kept; with none in common it
@@ -154,7 +277,7 @@ impl LatencyProfile {
 
     /// The same requests on fewer bounds, all of which it has.
     pub(crate) fn on(&self, le: &[f64]) -> Self {
-        Self { le: le.to_vec(), counts: rebucketed(&self.le, &self.counts, le) }
+        Self { le: le.to_vec(), counts: rebucketed(&self.le, &self.counts, le), native: None }
     }
 
     /// Multiplies all counts by a factor in [0, 1].
@@ -164,7 +287,11 @@ impl LatencyProfile {
         reason = "a count times a share is a count"
     )]
     pub(crate) fn scale(&mut self, share: f64) {
-        for count in &mut self.counts {
+        let native = self
+            .native
+            .iter_mut()
+            .flat_map(|native| native.counts.iter_mut().chain(std::iter::once(&mut native.zero)));
+        for count in self.counts.iter_mut().chain(native) {
             *count = (as_f64(*count) * share).round() as u64;
         }
     }

@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::Exponential;
+
 /// More requests than this between two scrapes are no measurement but a broken counter.
 pub const MOST_REQUESTS: u64 = 1_000_000_000_000;
 
@@ -42,6 +44,27 @@ pub enum Sample {
         /// Requests per bucket, not cumulative; one more than `le`, the last for the rest.
         counts: Vec<u64>,
     },
+    /// Requests by duration in buckets whose bounds grow by a constant factor (native histograms).
+    Exponential(Exponential),
+    /// The value of a gauge now, in its own unit: memory, CPU, queue length. Finite.
+    Gauge {
+        /// The value.
+        value: f64,
+    },
+}
+
+impl Sample {
+    /// Whether it counts at least one request, or holds a value.
+    pub fn says_something(&self) -> bool {
+        match self {
+            Self::Events { of, .. } => 0 < *of,
+            Self::Histogram { counts, .. } => counts.iter().any(|count| 0 < *count),
+            Self::Exponential(histogram) => {
+                0 < histogram.zero || histogram.counts.iter().any(|count| 0 < *count)
+            }
+            Self::Gauge { value } => value.is_finite(),
+        }
+    }
 }
 
 /// One measurement of one arm on one instance.
@@ -93,8 +116,16 @@ pub enum Refusal {
     #[error("names of checks, instances and strata have at most {LONGEST_NAME} bytes")]
     LongName,
     /// Counts of failures for a latency check, or a histogram for an error check.
-    #[error("an errors check reads `events` and `of`, a latency check reads `le` and `counts`")]
+    #[error(
+        "an errors check reads `events` and `of`, a latency check `le` or `scale` with `counts`, a gauge `value`"
+    )]
     WrongKind,
+    /// A gauge that is NaN or infinite.
+    #[error("the value of a gauge must be a finite number")]
+    NotFinite,
+    /// A resolution or an index that no exponential histogram has.
+    #[error("an exponential histogram has a scale from -4 to 20 and bounds that a number can hold")]
+    BadScale,
     /// The histogram shares no bound with those that the rollout compares.
     #[error("its bucket bounds are not those that this rollout began with")]
     OtherBounds,
@@ -138,6 +169,12 @@ impl Observation {
                 let total = counts.iter().fold(0_u64, |sum, count| sum.saturating_add(*count));
                 if total > MOST_REQUESTS {
                     return Err(Refusal::TooMany);
+                }
+            }
+            Sample::Exponential(histogram) => histogram.validate()?,
+            Sample::Gauge { value } => {
+                if !value.is_finite() {
+                    return Err(Refusal::NotFinite);
                 }
             }
         }

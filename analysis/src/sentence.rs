@@ -4,10 +4,16 @@
 
 use jiff::Timestamp;
 
+mod notes;
+
 use crate::{
     Arm, Check, Counts, Finding, Observation, Outcome, Settings, Status, Test, Verdict,
     comparison::Comparison, evidence::CheckEvidence, judgement::reaches,
-    latency::ENOUGH_FOR_THRESHOLDS, observation::Refusal, sequential::Absolute,
+    latency::ENOUGH_FOR_THRESHOLDS, observation::Refusal, pods::Pods, sequential::Absolute,
+};
+
+pub(crate) use self::notes::{
+    gauge, heterogeneous, kayenta, kayenta_needs, misrouted, notes, one_bad_pod, restarts,
 };
 
 /// What a check still needs to allow the weight asked for.
@@ -80,9 +86,12 @@ pub(crate) fn objective(
             ),
             Some(_) | None => format!("took longer than {}", duration(*threshold)),
         },
-        Test::Errors { .. } | Test::Latency { .. } | Test::ErrorObjective { .. } => {
-            "failed".to_owned()
-        }
+        Test::Errors { .. }
+        | Test::Latency { .. }
+        | Test::ErrorObjective { .. }
+        | Test::Restarts { .. }
+        | Test::Gauge { .. }
+        | Test::Kayenta(_) => "failed".to_owned(),
     };
     let stable = if finding.baseline.of > 0 {
         format!(" against {} of stable's", percent(finding.baseline.share()))
@@ -103,6 +112,7 @@ pub(crate) fn no_data(
     check: &Check,
     evidence: &CheckEvidence,
     latest: Option<Timestamp>,
+    pods: &Pods,
 ) -> String {
     let trouble =
         evidence.trouble.as_ref().map(|why| format!("; left out: {why}")).unwrap_or_default();
@@ -111,6 +121,9 @@ pub(crate) fn no_data(
         if seconds > 60 {
             return format!("no usable data for {} minutes{trouble}", seconds / 60);
         }
+    }
+    if let Some(seconds) = latest.and_then(|latest| pods.warming(latest, evidence.warm_up())) {
+        return format!("the canary warms up; its requests count in {seconds} s from now{trouble}");
     }
     if matches!(check.test, Test::Latency { .. }) && evidence.comparisons.is_empty() {
         let seen = evidence.profile.total();

@@ -3,7 +3,11 @@
 //! ```text
 //! {"t": 1764000005.0, "arm": "canary",   "instance": "c1", "check": "errors",  "events": 3, "of": 125}
 //! {"t": 1764000005.0, "arm": "baseline", "instance": "b1", "check": "latency", "le": [0.1, 0.25], "counts": [2210, 140, 25]}
+//! {"t": 1764000005.0, "arm": "baseline", "instance": "b1", "check": "latency", "scale": 3, "first": -26, "counts": [7, 3]}
+//! {"t": 1764000005.0, "arm": "canary",   "instance": "c1", "check": "memory",  "value": 183500800}
 //! ```
+//!
+//! A line may come late, for one of the three newest scrapes.
 //!
 //! For `judge`, bundles and tests: people write it by hand, so every mistake is told with its line and what to do.
 //! Reading is line by line and bounded, so standard input may go on forever.
@@ -14,7 +18,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::{Arm, Observation, Refusal, Sample, Scrape};
+use crate::{Arm, Exponential, Observation, Refusal, Sample, Scrape, tail::LATE};
 
 /// Longest line in bytes: a histogram of 512 buckets has room.
 pub const LONGEST_LINE: usize = 64 * 1024;
@@ -50,11 +54,13 @@ pub enum Problem {
     /// `t` is not a usable time.
     #[error("`t` must be seconds since 1970, from 0 to the year 9999")]
     Time,
-    /// `t` is before that of the line before.
-    #[error("`t` goes back in time; sort the lines by `t`")]
+    /// `t` is before those of the newest scrapes.
+    #[error("`t` goes back in time by more than {LATE} scrapes; sort the lines by `t`")]
     Backwards,
     /// Neither counts of failures nor a histogram, or both.
-    #[error("give either `events` and `of`, or `le` and `counts`")]
+    #[error(
+        "give either `events` and `of`, or `le` and `counts`, or `scale`, `first` and `counts`, or `value`"
+    )]
     Sample,
     /// Counts that cannot be real.
     #[error("{0}")]
@@ -89,6 +95,41 @@ struct Line {
     le: Option<Vec<f64>>,
     #[serde(default)]
     counts: Option<Vec<u64>>,
+    #[serde(default)]
+    scale: Option<i8>,
+    #[serde(default)]
+    zero: Option<u64>,
+    #[serde(default)]
+    first: Option<i32>,
+    #[serde(default)]
+    value: Option<f64>,
+}
+
+impl Line {
+    fn sample(&mut self) -> Result<Sample, Problem> {
+        let kinds = (
+            (self.events, self.of),
+            (self.le.take(), self.counts.take()),
+            (self.scale, self.first, self.zero),
+            self.value,
+        );
+        match kinds {
+            ((Some(events), Some(of)), (None, None), (None, None, None), None) => {
+                Ok(Sample::Events { events, of })
+            }
+            ((None, None), (Some(le), Some(counts)), (None, None, None), None) => {
+                Ok(Sample::Histogram { le, counts })
+            }
+            ((None, None), (None, Some(counts)), (Some(scale), Some(first), zero), None) => {
+                let zero = zero.unwrap_or(0);
+                Ok(Sample::Exponential(Exponential { scale, zero, first, counts }))
+            }
+            ((None, None), (None, None), (None, None, None), Some(value)) => {
+                Ok(Sample::Gauge { value })
+            }
+            _ => Err(Problem::Sample),
+        }
+    }
 }
 
 /// Reads observations line by line and groups those with one `t`.
@@ -96,6 +137,8 @@ struct Line {
 pub struct Reader {
     line: u64,
     current: Option<Scrape>,
+    /// The newest times, falling.
+    newest: Vec<Timestamp>,
 }
 
 impl Reader {
@@ -132,8 +175,15 @@ impl Reader {
                 current.observations.push(observation);
                 Ok(None)
             }
-            Some(current) if at < current.at => Err(Problem::Backwards),
             Some(_) | None => {
+                if !self.newest.contains(&at) {
+                    let place = self.newest.partition_point(|newer| *newer > at);
+                    if place >= LATE {
+                        return Err(Problem::Backwards);
+                    }
+                    self.newest.insert(place, at);
+                    self.newest.truncate(LATE);
+                }
                 Ok(self.current.replace(Scrape { at, observations: vec![observation] }))
             }
         }
@@ -141,13 +191,9 @@ impl Reader {
 }
 
 fn read(text: &str) -> Result<(Timestamp, Observation), Problem> {
-    let line: Line = serde_json::from_str(text).map_err(Problem::Json)?;
+    let mut line: Line = serde_json::from_str(text).map_err(Problem::Json)?;
     let at = time(line.t).ok_or(Problem::Time)?;
-    let sample = match (line.events, line.of, line.le, line.counts) {
-        (Some(events), Some(of), None, None) => Sample::Events { events, of },
-        (None, None, Some(le), Some(counts)) => Sample::Histogram { le, counts },
-        (_, _, _, _) => return Err(Problem::Sample),
-    };
+    let sample = line.sample()?;
     let observation = Observation {
         arm: line.arm,
         instance: line.instance,
@@ -201,6 +247,11 @@ pub fn write(scrape: &Scrape) -> String {
             .unwrap_or_default();
         let sample = match &observation.sample {
             Sample::Events { events, of } => format!("\"events\": {events}, \"of\": {of}"),
+            Sample::Exponential(histogram) => format!(
+                "\"scale\": {}, \"zero\": {}, \"first\": {}, \"counts\": {:?}",
+                histogram.scale, histogram.zero, histogram.first, histogram.counts
+            ),
+            Sample::Gauge { value } => format!("\"value\": {value:?}"),
             Sample::Histogram { le, counts } => format!(
                 "\"le\": {}, \"counts\": {}",
                 serde_json::Value::from(le.clone()),
@@ -249,8 +300,8 @@ mod tests {
     fn mistakes_are_told_with_line_and_advice() {
         let good = r#"{"t": 5, "arm": "canary", "check": "errors", "events": 1, "of": 2}"#;
         insta::assert_snapshot!(problem(&format!("{good}\n{{\"t\": 4}}")), @r#"line 2: missing field `arm` at column 8; a line is like {"t": 5.0, "arm": "canary", "check": "errors", "events": 3, "of": 125}"#);
-        insta::assert_snapshot!(problem(&format!("{good}\n{}", good.replace('5', "4"))), @"line 2: `t` goes back in time; sort the lines by `t`");
-        insta::assert_snapshot!(problem(&good.replace("\"of\": 2", "\"counts\": [2]")), @"line 1: give either `events` and `of`, or `le` and `counts`");
+        insta::assert_snapshot!(problem(&["5", "6", "8", "7", "4"].map(|t| good.replace('5', t)).join("\n")), @"line 5: `t` goes back in time by more than 3 scrapes; sort the lines by `t`");
+        insta::assert_snapshot!(problem(&good.replace("\"of\": 2", "\"counts\": [2]")), @"line 1: give either `events` and `of`, or `le` and `counts`, or `scale`, `first` and `counts`, or `value`");
         insta::assert_snapshot!(problem(&good.replace("\"of\": 2", "\"of\": 0")), @"line 1: more events than requests");
         insta::assert_snapshot!(problem(&good.replace('5', "-5")), @"line 1: `t` must be seconds since 1970, from 0 to the year 9999");
         insta::assert_snapshot!(problem(&good.replace("canary", "control")), @r#"line 1: unknown variant `control`, expected `baseline` or `canary` at column 25; a line is like {"t": 5.0, "arm": "canary", "check": "errors", "events": 3, "of": 125}"#);
@@ -267,12 +318,23 @@ mod tests {
                 let counts = proptest::collection::vec(0..1_000_000_u64, le.len() + 1);
                 (Just(le), counts).prop_map(|(le, counts)| Sample::Histogram { le, counts })
             });
+        let exponential =
+            (0..=20_i8, 0..9_u64, -3..3_i32, proptest::collection::vec(0..99_u64, 0..30)).prop_map(
+                |(scale, zero, first, counts)| {
+                    Sample::Exponential(Exponential { scale, zero, first, counts })
+                },
+            );
         (
             any::<bool>(),
             ".{0,20}",
             ".{0,20}",
             proptest::option::of(".{0,20}"),
-            prop_oneof![events, histogram],
+            prop_oneof![
+                events,
+                histogram,
+                exponential,
+                (-1e9..1e9).prop_map(|value| Sample::Gauge { value })
+            ],
         )
             .prop_map(|(canary, instance, check, stratum, sample)| Observation {
                 arm: if canary { Arm::Canary } else { Arm::Baseline },

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::sequential::as_f64;
 
-/// The four answers. `Inconclusive` is given by the rollout at a deadline; the engine itself says the others.
+/// The four answers. `Inconclusive` is given by the rollout at a deadline; the engine says it when stable's own pods
+/// differ so much that the failure of a canary says nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
@@ -67,6 +68,17 @@ pub struct Interval {
     pub upper: Option<f64>,
 }
 
+/// One quantile of the durations in both arms, in seconds; for reports only.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Quantile {
+    /// Which, in (0, 1): 0.99 for p99.
+    pub quantile: f64,
+    /// The canary's, with an interval that holds at every look.
+    pub canary: Interval,
+    /// The baseline's.
+    pub baseline: Interval,
+}
+
 /// One check's evidence.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
@@ -88,6 +100,13 @@ pub struct Finding {
     pub ratio: Option<Interval>,
     /// About how many more canary requests it needs to allow the weight asked for, if that can be said.
     pub needs: Option<u64>,
+    /// For latency: p50, p95 and p99 of both arms, each at half of alpha (Howard and Ramdas 2022).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quantiles: Vec<Quantile>,
+    /// What a reader should know about how it was judged, a sentence each without full stop: coarse buckets, pods
+    /// that differ, bursts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// One sentence for people, no full stop: "3.1 % of canary requests failed (12 of 389) against 0.1 % ...".
     pub sentence: String,
 }
@@ -109,6 +128,10 @@ pub struct Verdict {
     pub suspicion: Option<String>,
     /// One per check, in the policy's order.
     pub findings: Vec<Finding>,
+    /// What concerns the rollout as a whole, a sentence each without full stop: requests that do not follow the
+    /// weights, stable pods that differ among themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// The one sentence of reason, no full stop.
     pub reason: String,
 }

@@ -24,6 +24,10 @@ pub struct Policy {
     pub router: Router,
     /// Where observations come from.
     pub metrics: Metrics,
+    /// Where a name that the checks read is found, if the policy says so; a name without an entry is looked
+    /// for among the usual metrics.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<String, Measurement>,
     /// How the weight rises.
     pub steps: Steps,
     /// How long to go on watching at 100 % with the old version kept warm.
@@ -50,13 +54,18 @@ impl Policy {
         let known = self.analysis.checks.iter().any(|check| check.reads == EDGE);
         if self.metrics != Metrics::Proxy && !known {
             let test = Test::Errors { ratio: EDGE_RATIO, absolute: EDGE_ABSOLUTE };
-            self.analysis.checks.push(Check {
-                name: EDGE.to_owned(),
-                reads: EDGE.to_owned(),
-                test,
-            });
+            self.analysis.checks.push(Check::new(EDGE, test));
         }
         self
+    }
+
+    /// Whether an observation of this name counts what the source of the metrics saw: not what Serin adds of
+    /// its own beside it, the proxy's view at the edge and the restarts of processes, which arrive even when
+    /// the source is silent.
+    pub fn is_of_source(&self, name: &str) -> bool {
+        let restarts = |check: &Check| matches!(check.test, Test::Restarts { .. });
+        name != EDGE
+            && !self.analysis.checks.iter().any(|check| check.reads == name && restarts(check))
     }
 }
 
@@ -130,7 +139,139 @@ pub enum Metrics {
         labels: BTreeMap<String, String>,
         /// The server's scrape interval.
         interval: Duration,
+        /// How the label writes a revision.
+        #[serde(default)]
+        version: VersionText,
     },
+    /// Metrics that the service pushes to Serin itself, by the OpenTelemetry protocol.
+    Otlp {
+        /// Its `service.name`.
+        service: String,
+    },
+    /// Any other store from `serin.yaml`: Datadog, `CloudWatch`, `InfluxDB` ...
+    Store {
+        /// Its name there.
+        provider: String,
+        /// What queries may refer to as `${name}`, the same for both versions, e.g. `{env: prod}`.
+        labels: BTreeMap<String, String>,
+        /// How the store writes a revision, which queries refer to as `${version}`.
+        version: VersionText,
+        /// Between two questions; at most three minutes.
+        interval: Duration,
+    },
+}
+
+impl Metrics {
+    /// The weight may rise, and a bake may end, only on data of this age at most; older data is stale.
+    ///
+    /// Longer than any interval that the configuration allows, and than the source takes to settle.
+    pub fn freshness(&self) -> Duration {
+        match self {
+            Self::Proxy | Self::Scrape { .. } | Self::Prometheus { .. } => Duration::from_secs(90),
+            // Exporters push once a minute; one lost push is not yet silence.
+            Self::Otlp { .. } => Duration::from_mins(3),
+            // An interval of three minutes, asked for when it has settled for as long, and a failed attempt.
+            Self::Store { .. } => Duration::from_mins(10),
+        }
+    }
+}
+
+/// How a metrics label writes a revision of Git.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum VersionText {
+    /// All of its digits.
+    #[default]
+    Full,
+    /// The first seven digits, as `git log --oneline` prints them.
+    Short,
+}
+
+impl VersionText {
+    /// The revision as the label has it.
+    pub fn of(self, revision: &str) -> &str {
+        match self {
+            Self::Full => revision,
+            Self::Short => revision.get(..7).unwrap_or(revision),
+        }
+    }
+}
+
+/// Where a name that the checks read is found, and how its traffic is split.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Measurement {
+    /// The metric or query.
+    #[serde(default)]
+    pub source: Source,
+    /// Labels whose values split the traffic into strata (route, zone); `Some` of nothing: it is not split.
+    /// `None`: by the usual names of a route label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Vec<String>>,
+}
+
+/// Which metric is read; the values of a provider's source without what only providers know.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Source {
+    /// The best of the usual ones.
+    #[default]
+    Auto,
+    /// A metric by its name.
+    Named(Named),
+    /// Two queries.
+    Query {
+        /// Counts bad events.
+        bad: String,
+        /// Counts all events, good and bad.
+        total: String,
+    },
+    /// How many requests were slower than each threshold, for stores without histograms.
+    Slower {
+        /// Counts all requests.
+        total: String,
+        /// Thresholds, rising, each with a query that counts the requests slower than it.
+        slower: Vec<(Duration, String)>,
+    },
+    /// A query whose value is a gauge.
+    Value(String),
+}
+
+/// A metric by its name.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Named {
+    /// The counter, gauge or histogram.
+    pub metric: String,
+    /// Only series with exactly these labels are read.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// For errors: which series count failed requests. `None`: one of the usual status labels, 5xx.
+    #[serde(default)]
+    pub status: Option<StatusRule>,
+    /// For latency: how many units make a second. `None`: by the name, else seconds.
+    #[serde(default)]
+    pub per_second: Option<u32>,
+}
+
+/// Which series of a family count failed requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusRule {
+    /// The label that tells.
+    pub label: String,
+    /// Which of its values do.
+    pub failed: Failed,
+}
+
+/// Which values of a status label mean a failed request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Failed {
+    /// HTTP: 5xx.
+    Http,
+    /// gRPC: the codes that are the server's fault.
+    Grpc,
+    /// Exactly these, where `x` after a digit stands for any digit.
+    Values(Vec<String>),
 }
 
 /// How the weight rises.
@@ -201,6 +342,9 @@ pub enum OnInconclusive {
     /// Go on as if it had passed.
     Promote,
 }
+
+/// What a check of restarts reads.
+pub const RESTARTS: &str = "restarts";
 
 /// What a check reads that is fed by the embedded proxy beside another source: failures as the
 /// caller sees them, several times a second.

@@ -41,6 +41,7 @@ spec:
   paths: [src/**]
   target: { process: { command: none } }
   steps: [{ weight: 10%, deadline: 1h }]
+  warmUp: 0s
   checks: [errors, latency]
   onFail: { revert: none }
 ";

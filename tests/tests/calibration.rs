@@ -39,6 +39,7 @@ fn runs() -> u32 {
 
 fn settings(test: Test) -> Settings {
     let reads = match test {
+        Test::Restarts { .. } | Test::Gauge { .. } | Test::Kayenta(_) => "other",
         Test::Errors { .. } | Test::ErrorObjective { .. } => "errors",
         Test::Latency { .. } | Test::LatencyObjective { .. } => "latency",
     };
@@ -47,7 +48,12 @@ fn settings(test: Test) -> Settings {
         false_promotion: 0.05,
         harm: 0.001,
         latency_harm: 0.01,
-        checks: vec![Check { name: reads.into(), reads: reads.into(), test }],
+        checks: vec![Check {
+            name: reads.into(),
+            reads: reads.into(),
+            test,
+            warm_up: std::time::Duration::ZERO,
+        }],
     }
 }
 

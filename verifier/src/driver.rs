@@ -151,6 +151,7 @@ impl Driver {
     fn exit(&self, exit: Exit) -> Option<Waiting> {
         let state = self.states.get(&exit.service)?;
         let how = how(&exit);
+        self.performer.meters.exited(&exit.service, &exit.revision, &exit.instance);
         tracing::warn!(
             service = exit.service,
             revision = exit.revision,

@@ -3,22 +3,27 @@
 //! The embedded proxy's own counts are taken four times a second and cost no I/O. Scraped pages and
 //! stores are asked when they are due, many subjects in one call; what hangs there holds up nobody else.
 
+mod restarts;
+mod subject;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use analysis::{Arm, Scrape, Test};
+use analysis::{Arm, Observation, Scrape};
 use analysis_providers::{
-    Completeness, Instance, Measure, MeasureKind, Measured, MetricProvider, Source, Subject,
-    Totals, TotalsDiffer,
+    Completeness, FetchError, Measured, MetricProvider, Subject, Totals, TotalsDiffer,
 };
 use jiff::Timestamp;
 use rollout::policy::{EDGE, Metrics};
 use rollout::{DeploymentId, Happened, Live, Policy};
 use rollout_routers::{LE, Proxy};
 use rollout_targets::process::Processes;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 
+use self::restarts::Uptimes;
+pub use self::subject::measures;
+use self::subject::{counts_restarts, subject};
 use crate::board::Board;
 use crate::clock::now;
 use crate::driver::Inbox;
@@ -29,6 +34,12 @@ const TICK: Duration = Duration::from_millis(250);
 /// Looks that are skipped while baking, where hours of quarter seconds would only fill the journal.
 const BAKING_EVERY: u32 = 4;
 
+/// Between two looks at what services pushed; it costs no I/O.
+const PUSHED_EVERY: Duration = Duration::from_secs(1);
+
+/// Every provider bounds its own attempts far below this; beyond it one is given up as a defect.
+const LONGEST_ATTEMPT: Duration = Duration::from_mins(5);
+
 /// One live deployment being measured.
 struct Meter {
     service: String,
@@ -37,6 +48,7 @@ struct Meter {
     policy: Arc<Policy>,
     differ: TotalsDiffer,
     known: HashSet<String>,
+    uptimes: Uptimes,
     due: Timestamp,
     asked: bool,
     trouble: Option<String>,
@@ -44,7 +56,18 @@ struct Meter {
 
 /// What is measured, shared between the driver and the loop.
 #[derive(Default)]
-pub struct Meters(Mutex<HashMap<DeploymentId, Meter>>);
+pub struct Meters {
+    meters: Mutex<HashMap<DeploymentId, Meter>>,
+    /// Deployments that are measured no more, for providers to forget.
+    ended: Mutex<Vec<DeploymentId>>,
+}
+
+/// Attempts under way, each with the deployments that it is for.
+#[derive(Default)]
+struct Attempts {
+    tasks: JoinSet<Vec<Measured>>,
+    deployments: HashMap<Id, Vec<DeploymentId>>,
+}
 
 /// Everything that the loop reads from.
 pub struct Sources {
@@ -54,13 +77,15 @@ pub struct Sources {
     pub processes: Processes,
     /// The embedded scraper.
     pub scraper: Arc<dyn MetricProvider>,
+    /// What services push to Serin.
+    pub otlp: Arc<dyn MetricProvider>,
     /// Stores from `serin.yaml`, by name.
     pub stores: BTreeMap<String, Arc<dyn MetricProvider>>,
 }
 
 impl Meters {
     fn lock(&self) -> MutexGuard<'_, HashMap<DeploymentId, Meter>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.meters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins to measure a deployment; again is the same.
@@ -73,6 +98,7 @@ impl Meters {
             policy: live.deployment.canary.policy.clone(),
             differ: TotalsDiffer::default(),
             known: HashSet::new(),
+            uptimes: Uptimes::default(),
             due: now(),
             asked: false,
             trouble: None,
@@ -81,7 +107,22 @@ impl Meters {
 
     /// Ends it.
     pub fn stop(&self, id: &DeploymentId) {
-        self.lock().remove(id);
+        if self.lock().remove(id).is_some() {
+            self.ended().push(id.clone());
+        }
+    }
+
+    fn ended(&self) -> MutexGuard<'_, Vec<DeploymentId>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A process ended by itself.
+    pub fn exited(&self, service: &str, revision: &str, instance: &str) {
+        for meter in self.lock().values_mut().filter(|meter| meter.service == service) {
+            if [&*meter.canary, &*meter.stable].contains(&revision) {
+                meter.uptimes.exited(instance);
+            }
+        }
     }
 
     /// How many deployments are measured.
@@ -98,7 +139,7 @@ impl Meters {
     pub async fn run(self: Arc<Self>, sources: Arc<Sources>, inbox: Inbox, board: Arc<Board>) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        let mut asked = JoinSet::new();
+        let mut attempts = Attempts::default();
         let mut count = 0_u32;
         loop {
             let mut events = Vec::new();
@@ -106,12 +147,13 @@ impl Meters {
                 _ = ticks.tick() => {
                     count = count.wrapping_add(1);
                     self.edge(&sources, &board, count, &mut events);
-                    self.ask(&sources, &mut asked);
+                    self.forget(&sources);
+                    self.ask(&sources, &mut attempts, &mut events);
                 }
-                Some(answer) = asked.join_next() => match answer {
-                    Ok(measured) => self.answered(measured, &board, &mut events),
-                    Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "a provider ended in a defect; please report it"),
-                },
+                Some(answer) = attempts.tasks.join_next_with_id() => {
+                    let measured = self.finished(&mut attempts, answer);
+                    self.answered(measured, &board, &mut events);
+                }
             }
             for (service, what) in events {
                 if inbox.send(&service, what).await.is_err() {
@@ -132,7 +174,9 @@ impl Meters {
         let at = now();
         for (id, meter) in self.lock().iter_mut() {
             let from_proxy = meter.policy.metrics == Metrics::Proxy;
-            if !from_proxy && !meter.reads(EDGE) {
+            let at_the_edge = meter.reads(EDGE);
+            let restarts = counts_restarts(&meter.policy);
+            if !from_proxy && !at_the_edge && !restarts {
                 continue;
             }
             let baking = board
@@ -145,63 +189,107 @@ impl Meters {
             let totals = meter.totals(&sources.proxy);
             let mut scrape = meter.differences(at, &totals);
             if !from_proxy {
-                scrape.observations.retain(|o| o.check == "errors");
+                scrape.observations.retain(|o| at_the_edge && o.check == "errors");
                 for observation in &mut scrape.observations {
                     EDGE.clone_into(&mut observation.check);
                 }
             }
-            if scrape.observations.iter().any(has_requests) {
+            if restarts {
+                scrape.observations.extend(meter.restarts(at, &sources.processes));
+            }
+            if scrape.observations.iter().any(|o| o.sample.says_something()) {
                 let what = Happened::Observed { deployment: id.clone(), scrape };
                 events.push((meter.service.clone(), what));
             }
         }
     }
 
+    /// Lets providers forget what is measured no more.
+    fn forget(&self, sources: &Sources) {
+        let ended = std::mem::take(&mut *self.ended());
+        for id in ended {
+            let id = id.to_string();
+            let all = [&sources.scraper, &sources.otlp].into_iter().chain(sources.stores.values());
+            all.for_each(|provider| provider.forget(&id));
+        }
+    }
+
     /// Asks each provider at once for everything that is due.
-    fn ask(&self, sources: &Sources, asked: &mut JoinSet<Vec<Measured>>) {
+    fn ask(
+        &self,
+        sources: &Sources,
+        attempts: &mut Attempts,
+        events: &mut Vec<(String, Happened)>,
+    ) {
         let at = now();
-        let mut scraped = Vec::new();
+        let (mut scraped, mut pushed) = (Vec::new(), Vec::new());
         let mut stored: BTreeMap<&str, Vec<Subject>> = BTreeMap::new();
-        let mut meters = self.lock();
-        for (id, meter) in meters.iter_mut() {
+        for (id, meter) in self.lock().iter_mut() {
             if meter.asked || at < meter.due {
                 continue;
             }
-            let policy = meter.policy.clone();
-            let interval = match &policy.metrics {
+            let due = match &meter.policy.metrics {
                 Metrics::Proxy => continue,
-                Metrics::Scrape { path, interval } => {
-                    scraped.push(meter.subject(id, sources, Some(path), None));
-                    *interval
+                Metrics::Scrape { interval, .. } => {
+                    scraped.push(meter.subject(id, sources));
+                    at.checked_add(*interval).unwrap_or(Timestamp::MAX)
                 }
-                Metrics::Prometheus { provider, version_label, labels, interval } => {
+                Metrics::Otlp { .. } => {
+                    pushed.push(meter.subject(id, sources));
+                    together(at, PUSHED_EVERY)
+                }
+                Metrics::Prometheus { provider, interval, .. }
+                | Metrics::Store { provider, interval, .. } => {
                     let Some((name, _)) = sources.stores.get_key_value(provider) else {
-                        meter.trouble.get_or_insert_with(|| {
-                            format!("serin.yaml has no provider named {provider}")
-                        });
+                        let why = format!("serin.yaml has no provider named {provider}");
+                        events.extend(meter.trouble(id, Some(why)));
                         continue;
                     };
-                    stored.entry(name).or_default().push(meter.subject(
-                        id,
-                        sources,
-                        None,
-                        Some((version_label, labels)),
-                    ));
-                    *interval
+                    stored.entry(name).or_default().push(meter.subject(id, sources));
+                    together(at, *interval)
                 }
             };
             meter.asked = true;
-            meter.due = at.checked_add(interval).unwrap_or(Timestamp::MAX);
+            meter.due = due;
         }
-        drop(meters);
         // One call for each subject of the scraper, so that one slow page delays nobody else's; a
         // store is asked once for all, since it can answer them together.
         for subject in scraped {
-            spawn(asked, sources.scraper.clone(), vec![subject], at);
+            attempts.begin(&sources.scraper, vec![subject], at);
+        }
+        if !pushed.is_empty() {
+            attempts.begin(&sources.otlp, pushed, at);
         }
         for (name, subjects) in stored {
             if let Some(store) = sources.stores.get(name) {
-                spawn(asked, store.clone(), subjects, at);
+                attempts.begin(store, subjects, at);
+            }
+        }
+    }
+
+    /// What an attempt brought. One that ended in a defect brings nothing, and its deployments are asked again.
+    fn finished(
+        &self,
+        attempts: &mut Attempts,
+        answer: Result<(Id, Vec<Measured>), JoinError>,
+    ) -> Vec<Measured> {
+        match answer {
+            Ok((id, measured)) => {
+                attempts.deployments.remove(&id);
+                measured
+            }
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a provider ended in a defect; please report it"
+                );
+                let mut meters = self.lock();
+                for id in attempts.deployments.remove(&error.id()).unwrap_or_default() {
+                    if let Some(meter) = meters.get_mut(&id) {
+                        meter.asked = false;
+                    }
+                }
+                Vec::new()
             }
         }
     }
@@ -215,12 +303,16 @@ impl Meters {
         let mut meters = self.lock();
         for one in measured {
             let id = DeploymentId::from_text(&one.subject);
-            let Some(meter) = meters.get_mut(&id) else { continue };
+            let Some(meter) = meters.get_mut(&id) else {
+                // It ended meanwhile, and the provider has just remembered it again.
+                self.ended().push(id);
+                continue;
+            };
             meter.asked = false;
             board.metrics.scraped(source(&meter.policy.metrics), completeness(&one.result));
             let trouble = match one.result {
                 Ok((scrape, completeness)) => {
-                    if scrape.observations.iter().any(has_requests) {
+                    if scrape.observations.iter().any(|o| o.sample.says_something()) {
                         let what = Happened::Observed { deployment: id.clone(), scrape };
                         events.push((meter.service.clone(), what));
                     }
@@ -235,25 +327,35 @@ impl Meters {
                 }
                 Err(error) => Some(format!("the metrics cannot be read: {}", crate::chain(&error))),
             };
-            // Each trouble is told once, not at every scrape.
-            if let Some(why) = &trouble
-                && meter.trouble != trouble
-            {
-                let what = Happened::Unobserved { deployment: id, why: why.clone() };
-                events.push((meter.service.clone(), what));
-            }
-            meter.trouble = trouble;
+            events.extend(meter.trouble(&id, trouble));
         }
     }
 }
 
-fn spawn(
-    asked: &mut JoinSet<Vec<Measured>>,
-    provider: Arc<dyn MetricProvider>,
-    subjects: Vec<Subject>,
-    at: Timestamp,
-) {
-    asked.spawn(async move { provider.measure(&subjects, at).await });
+/// The next beginning of an interval, the same for everyone, so that whoever asks a store that often is asked for
+/// in one call.
+fn together(at: Timestamp, interval: Duration) -> Timestamp {
+    let length = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1);
+    let next = (at.as_millisecond().div_euclid(length) + 1).saturating_mul(length);
+    Timestamp::from_millisecond(next).unwrap_or(Timestamp::MAX)
+}
+
+impl Attempts {
+    /// Makes one attempt at subjects of one provider.
+    fn begin(&mut self, provider: &Arc<dyn MetricProvider>, subjects: Vec<Subject>, at: Timestamp) {
+        let ids: Vec<String> = subjects.iter().map(|subject| subject.id.clone()).collect();
+        let deployments = ids.iter().map(|id| DeploymentId::from_text(id)).collect();
+        let provider = provider.clone();
+        let task = self.tasks.spawn(async move {
+            let attempt = tokio::time::timeout(LONGEST_ATTEMPT, provider.measure(&subjects, at));
+            attempt.await.unwrap_or_else(|_| {
+                let error = FetchError::transient("there was no answer for 5 minutes");
+                let given_up = |subject| Measured { subject, result: Err(error.clone()) };
+                ids.into_iter().map(given_up).collect()
+            })
+        });
+        self.deployments.insert(task.id(), deployments);
+    }
 }
 
 /// Where a policy's observations come from, for the metrics.
@@ -261,13 +363,12 @@ fn source(metrics: &Metrics) -> &str {
     match metrics {
         Metrics::Proxy => "proxy",
         Metrics::Scrape { .. } => "scrape",
-        Metrics::Prometheus { provider, .. } => provider,
+        Metrics::Otlp { .. } => "otlp",
+        Metrics::Prometheus { provider, .. } | Metrics::Store { provider, .. } => provider,
     }
 }
 
-fn completeness(
-    result: &Result<(Scrape, Completeness), analysis_providers::FetchError>,
-) -> &'static str {
+fn completeness(result: &Result<(Scrape, Completeness), FetchError>) -> &'static str {
     match result {
         Ok((_, Completeness::Full)) => "complete",
         Ok((_, Completeness::Partial(_))) => "partial",
@@ -276,14 +377,19 @@ fn completeness(
     }
 }
 
-fn has_requests(observation: &analysis::Observation) -> bool {
-    match &observation.sample {
-        analysis::Sample::Events { of, .. } => 0 < *of,
-        analysis::Sample::Histogram { counts, .. } => counts.iter().any(|c| 0 < *c),
-    }
-}
-
 impl Meter {
+    /// Takes in what troubles its source; each trouble is told once, not at every scrape.
+    fn trouble(
+        &mut self,
+        id: &DeploymentId,
+        trouble: Option<String>,
+    ) -> Option<(String, Happened)> {
+        let new = trouble.clone().filter(|_| self.trouble != trouble);
+        self.trouble = trouble;
+        let what = Happened::Unobserved { deployment: id.clone(), why: new? };
+        Some((self.service.clone(), what))
+    }
+
     fn reads(&self, name: &str) -> bool {
         self.policy.analysis.checks.iter().any(|check| check.reads == name)
     }
@@ -327,57 +433,23 @@ impl Meter {
         scrape
     }
 
-    fn subject(
-        &self,
-        id: &DeploymentId,
-        sources: &Sources,
-        path: Option<&str>,
-        store: Option<(&String, &BTreeMap<String, String>)>,
-    ) -> Subject {
-        let arms = [(Arm::Canary, &self.canary), (Arm::Baseline, &self.stable)];
-        let instances = arms.into_iter().flat_map(|(arm, revision)| {
-            let labels = store.map_or_else(BTreeMap::new, |(label, labels)| {
-                let mut labels = labels.clone();
-                labels.insert(label.clone(), revision.clone());
-                labels
-            });
-            // A store is asked for a version as a whole; it knows the instances itself.
-            let running = match path {
-                None => vec![(revision.clone(), None)],
-                Some(path) => sources
-                    .processes
-                    .running(&self.service, revision)
-                    .into_iter()
-                    .map(|r| (r.instance, Some(format!("http://{}{path}", r.address))))
-                    .collect(),
-            };
-            running.into_iter().map(move |(name, url)| Instance {
-                name,
-                arm,
-                url,
-                labels: labels.clone(),
-            })
-        });
-        Subject {
-            id: id.to_string(),
-            service: self.service.clone(),
-            instances: instances.collect(),
-            measures: measures(&self.policy),
-        }
+    /// What a provider is asked for this deployment.
+    fn subject(&self, id: &DeploymentId, sources: &Sources) -> Subject {
+        let revisions = [&*self.canary, &*self.stable];
+        subject(&id.to_string(), &self.service, &self.policy, revisions, &sources.processes)
+    }
+
+    /// Restarts of the processes since the look before.
+    fn restarts(&mut self, at: Timestamp, processes: &Processes) -> Vec<Observation> {
+        let of = |(arm, revision): (Arm, &str)| {
+            let running = processes.running(&self.service, revision).into_iter();
+            running.map(move |process| (arm, process.instance)).collect::<Vec<_>>()
+        };
+        let arms = [(Arm::Canary, &*self.canary), (Arm::Baseline, &*self.stable)];
+        let running: Vec<_> = arms.into_iter().flat_map(of).collect();
+        self.uptimes.observe(at, running)
     }
 }
 
-/// What a policy's checks read from a provider, each once.
-pub fn measures(policy: &Policy) -> Vec<Measure> {
-    let mut measures: Vec<Measure> = Vec::new();
-    for check in &policy.analysis.checks {
-        let kind = match check.test {
-            Test::Errors { .. } | Test::ErrorObjective { .. } => MeasureKind::Errors,
-            Test::Latency { .. } | Test::LatencyObjective { .. } => MeasureKind::Latency,
-        };
-        if check.reads != EDGE && measures.iter().all(|m| m.check != check.reads) {
-            measures.push(Measure { check: check.reads.clone(), kind, source: Source::Auto });
-        }
-    }
-    measures
-}
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
 //! The composition root: every part built from the instance's settings, and all of them run
 //! together. When one ends, all end, with its reason.
 
+mod stores;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,9 +11,8 @@ use std::time::Duration;
 
 use alerts::{Routes, Templates};
 use alerts_notifiers::{Notifier, slack, webhook};
-use analysis_providers::{
-    Access, MetricProvider, Prometheus, PrometheusSettings, Scraper, ScraperSettings,
-};
+use analysis_providers::otlp::{Otlp, OtlpSettings};
+use analysis_providers::{MetricProvider, Scraper, ScraperSettings};
 use rollout_routers::Proxy;
 use rollout_targets::process::Processes;
 use tokio::net::TcpListener;
@@ -19,7 +20,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::board::Board;
-use crate::config::{self, Instance, Login, NotifierKind, ProviderKind, Pushing};
+use crate::config::{self, Instance, NotifierKind, Pushing};
 use crate::driver::{Driver, Inbox, inbox};
 use crate::git::{Author, Credentials, GitError, Mirror, Remote};
 use crate::journal::{Journal, JournalError, Reader};
@@ -165,11 +166,13 @@ impl Serin {
             nudge: nudge.clone(),
             public_url: public_url.clone(),
         });
+        let otlp = Arc::new(Otlp::new(OtlpSettings::default()));
         let sources = Arc::new(Sources {
             proxy: proxy.clone(),
             processes,
             scraper: scraper()?,
-            stores: stores(instance)?,
+            otlp: otlp.clone(),
+            stores: stores::stores(instance)?,
         });
         let reader = journal.reader();
         let handle = Handle {
@@ -182,7 +185,8 @@ impl Serin {
         };
         let watched = repositories.into_iter().map(|(r, _)| Arc::new(r)).collect();
         let watcher = Watcher::new(watched, inbox.clone(), board.clone(), nudge);
-        let app = Arc::new(App::new(instance, handle.clone(), performer.clone(), public_url));
+        let app = App::new(instance, handle.clone(), performer.clone(), public_url);
+        let app = Arc::new(app.with_otlp(otlp));
         let driver = Driver::new(journal, performer.clone(), board, messages, exits).await?;
         Ok(Self { driver, watcher, sources, performer, app, listener, handle })
     }
@@ -285,40 +289,6 @@ fn scraper() -> Result<Arc<dyn MetricProvider>, RunError> {
         why: crate::chain(&error),
     })?;
     Ok(Arc::new(scraper))
-}
-
-fn stores(instance: &Instance) -> Result<BTreeMap<String, Arc<dyn MetricProvider>>, RunError> {
-    let build = |provider: &config::Provider| {
-        let ProviderKind::Prometheus(server) = &provider.kind;
-        let credentials = match &server.login {
-            Login::None => analysis_providers::Credentials::None,
-            Login::Bearer(token) => analysis_providers::Credentials::Bearer(
-                analysis_providers::Secret::new(token.expose()),
-            ),
-            Login::Basic { user, password } => analysis_providers::Credentials::Basic {
-                user: user.clone(),
-                password: analysis_providers::Secret::new(password.expose()),
-            },
-        };
-        let headers = server
-            .headers
-            .iter()
-            .map(|(name, value)| (name.clone(), analysis_providers::Secret::new(value)))
-            .collect();
-        let settings = PrometheusSettings {
-            access: Access { credentials, headers },
-            timeout: server.timeout,
-            settle: server.settle,
-            ..PrometheusSettings::new(&server.url, server.interval)
-        };
-        let store = Prometheus::new(settings).map_err(|error| RunError::Provider {
-            name: provider.name.clone(),
-            why: crate::chain(&error),
-        })?;
-        let store: Arc<dyn MetricProvider> = Arc::new(store);
-        Ok((provider.name.clone(), store))
-    };
-    instance.providers.iter().map(build).collect()
 }
 
 fn teller(instance: &Instance, public_url: &str, board: Arc<Board>) -> Result<Teller, RunError> {

@@ -16,6 +16,7 @@
 //!
 //! Prometheus' own `increase()` follows the same resets but extrapolates, so that its counts are no counts.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
@@ -155,6 +156,44 @@ impl<G: Eq + Hash + Clone, K: Ord + Clone> Differ<G, K> {
     /// Forgets one group, so that its next reading is a start point.
     pub fn forget(&mut self, group: &G) {
         self.groups.remove(group);
+    }
+
+    /// The series of a group that are lower in a reading than before, or not in it any more.
+    ///
+    /// Only for series that never vanish by themselves, as the buckets of a histogram.
+    pub(crate) fn lower(&self, group: &G, reading: &Reading<K>) -> Vec<K> {
+        let before = self.groups.get(group).into_iter().flat_map(|last| &last.values);
+        let fell = before.filter(|(key, before)| {
+            let now = reading.values.get(*key).map_or(0, |now| whole(now.value));
+            before.present && now < before.value
+        });
+        fell.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Makes some series of a group count from zero, while the others go on.
+    pub(crate) fn begin_anew(&mut self, group: &G, which: impl Fn(&K) -> bool) {
+        let series = self.groups.get_mut(group).into_iter().flat_map(|last| &mut last.values);
+        for (_, before) in series.filter(|(key, _)| which(key)) {
+            before.value = 0;
+        }
+    }
+
+    /// Gives the series of a group other names; what gets the same name is added.
+    pub(crate) fn rename(&mut self, group: &G, name: impl Fn(&K) -> K) {
+        let Some(last) = self.groups.get_mut(group) else { return };
+        for (key, before) in std::mem::take(&mut last.values) {
+            match last.values.entry(name(&key)) {
+                Entry::Vacant(place) => {
+                    place.insert(before);
+                }
+                Entry::Occupied(mut place) => {
+                    let sum = place.get_mut();
+                    sum.value += before.value;
+                    sum.present |= before.present;
+                    sum.created = sum.created.or(before.created);
+                }
+            }
+        }
     }
 
     /// Takes in a reading and says what it adds.

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use crate::page::STARTED;
 use crate::reads::{HTTP_STATUS, Reads};
 use crate::selector::{Selector, Series};
 use crate::subject::{Failed, MeasureKind};
@@ -33,7 +34,10 @@ impl fmt::Display for Chosen {
 impl Chosen {
     /// A metric that the policy names.
     pub(crate) fn given(reads: Reads) -> Self {
-        let metric = reads.selectors().first().map_or_else(String::new, |s| s.name.clone());
+        let metric = match &reads {
+            Reads::Value(text) => text.clone(),
+            _ => reads.selectors().first().map_or_else(String::new, |s| s.name.clone()),
+        };
         let why = "named in the policy".to_owned();
         Self { metric, reading: reads.describe(), why, reads }
     }
@@ -178,44 +182,81 @@ const TABLE: &[Row] = &[
     row("skipper_response_duration_seconds", SECONDS, &["code"], "Skipper"),
 ];
 
+/// What a series is to a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// A counter, or the count or a bucket of a classic histogram.
+    Classic,
+    /// A native histogram, which has no suffix.
+    Native,
+}
+
+/// Which of a row's series are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Count,
+    Buckets,
+}
+
+impl Part {
+    /// What a kind of check needs; `None` where no family is known by name.
+    fn of(kind: MeasureKind) -> Option<Self> {
+        match kind {
+            // Where no start time is shown, a counter of requests that begins anew tells of a restart.
+            MeasureKind::Errors | MeasureKind::Restarts => Some(Self::Count),
+            MeasureKind::Latency => Some(Self::Buckets),
+            MeasureKind::Gauge => None,
+        }
+    }
+}
+
 impl Row {
-    /// The family's name if the series belongs to this row and serves for this kind of check.
-    fn base<'a>(&self, kind: MeasureKind, series: &'a str) -> Option<&'a str> {
-        let base = match (self.shape, kind) {
-            (Shape::Counter, MeasureKind::Errors) => series,
-            (Shape::Counter, MeasureKind::Latency) => return None,
-            (Shape::Histogram(_), MeasureKind::Errors) => series.strip_suffix("_count")?,
-            (Shape::Histogram(_), MeasureKind::Latency) => series.strip_suffix("_bucket")?,
+    /// The family's name if the series belongs to this row and serves for this part.
+    fn base<'a>(&self, part: Part, series: &'a str) -> Option<(&'a str, Form)> {
+        let classic = match (self.shape, part) {
+            (Shape::Counter, Part::Count) => Some(series),
+            (Shape::Counter, Part::Buckets) => return None,
+            (Shape::Histogram(_), Part::Count) => series.strip_suffix("_count"),
+            (Shape::Histogram(_), Part::Buckets) => series.strip_suffix("_bucket"),
         };
-        let fits = if self.prefixed {
+        let native = matches!(self.shape, Shape::Histogram(_)).then_some(series);
+        let classic = classic.filter(|base| self.fits(base)).map(|base| (base, Form::Classic));
+        classic.or_else(|| native.filter(|base| self.fits(base)).map(|base| (base, Form::Native)))
+    }
+
+    fn fits(&self, base: &str) -> bool {
+        if self.prefixed {
             // A service's own requests, not those that it sends or that its scraper makes.
             base.strip_suffix(self.name).is_some_and(|prefix| prefix.ends_with('_'))
                 && !base.contains("client")
                 && !base.contains("promhttp")
         } else {
             base == self.name
-        };
-        fits.then_some(base)
+        }
     }
 
     /// The label that tells how a request of this series ended; `Some("")` where none is needed.
-    fn status(&self, kind: MeasureKind, series: &Series) -> Option<&'static str> {
+    fn status(&self, part: Part, form: Form, series: &Series) -> Option<&'static str> {
         if self.only.is_some_and(|(label, value)| series.label(label) != value) {
             return None;
         }
-        match kind {
-            MeasureKind::Latency => (!series.label("le").is_empty()).then_some(""),
-            MeasureKind::Errors => {
+        // A summary has the same name as a native histogram, and no buckets.
+        if form == Form::Native && !series.label("quantile").is_empty() {
+            return None;
+        }
+        match part {
+            Part::Buckets => Some(""),
+            Part::Count => {
                 self.status.iter().find(|label| !series.label(label).is_empty()).copied()
             }
         }
     }
 
-    fn reads(&self, kind: MeasureKind, base: &str, status: &str) -> Reads {
-        let suffix = match (self.shape, kind) {
+    fn reads(&self, part: Part, base: &str, status: &str, form: Form) -> Reads {
+        let suffix = match (self.shape, part) {
+            (Shape::Histogram(_), Part::Count) => "_count",
+            (Shape::Histogram(_), Part::Buckets) => "_bucket",
             (Shape::Counter, _) => "",
-            (Shape::Histogram(_), MeasureKind::Errors) => "_count",
-            (Shape::Histogram(_), MeasureKind::Latency) => "_bucket",
         };
         let selector = Selector::exact(format!("{base}{suffix}"), self.only);
         let per_second = match self.shape {
@@ -227,30 +268,35 @@ impl Row {
             Failing::Http => Failed::Http,
             Failing::Grpc => Failed::Grpc,
         };
-        match kind {
-            MeasureKind::Latency => Reads::Buckets { selector, per_second, without_probes: true },
-            MeasureKind::Errors => {
+        let without_probes = true;
+        let classic = match part {
+            Part::Buckets => Reads::Buckets { selector, per_second, without_probes },
+            Part::Count => {
                 let labels = vec![status.to_owned()];
-                Reads::Ratio { selector, labels, failed, without_probes: true }
+                Reads::Ratio { selector, labels, failed, without_probes, native: false }
             }
+        };
+        match form {
+            Form::Native => classic.twin().unwrap_or(classic),
+            Form::Classic => classic,
         }
     }
 }
 
-/// Whether a series of this name may be chosen for any check.
+/// Whether a series of a metrics page may be chosen for any check. A page in text has no native histograms.
 pub(crate) fn is_candidate(name: &str) -> bool {
-    let kinds = [MeasureKind::Errors, MeasureKind::Latency];
-    TABLE.iter().any(|row| kinds.iter().any(|kind| row.base(*kind, name).is_some()))
+    let classic = |row: &Row, part| matches!(row.base(part, name), Some((_, Form::Classic)));
+    TABLE.iter().any(|row| classic(row, Part::Count) || classic(row, Part::Buckets))
 }
 
 /// The names of all series that may be chosen, as a regular expression for Prometheus.
 pub(crate) fn names() -> String {
-    let mut names = BTreeSet::new();
+    let mut names = BTreeSet::from([STARTED.to_owned()]);
     for row in TABLE {
         let prefix = if row.prefixed { ".+_" } else { "" };
         names.insert(match row.shape {
             Shape::Counter => format!("{prefix}{}", row.name),
-            Shape::Histogram(_) => format!("{prefix}{}_(count|bucket)", row.name),
+            Shape::Histogram(_) => format!("{prefix}{}(_count|_bucket)?", row.name),
         });
     }
     names.into_iter().collect::<Vec<_>>().join("|")
@@ -261,28 +307,37 @@ pub(crate) fn labels() -> BTreeSet<&'static str> {
     TABLE
         .iter()
         .flat_map(|row| row.status.iter().copied().chain(row.only.map(|(label, _)| label)))
+        .chain(["quantile"])
         .collect()
 }
 
-/// The names found in one arm: by row of the table, each family with its status label.
-type Found = BTreeMap<usize, BTreeMap<String, &'static str>>;
+/// The names found in one arm: by row of the table, each family with its status label in each form.
+type Found = BTreeMap<usize, BTreeMap<String, Statuses>>;
 
-fn find(kind: MeasureKind, series: &[Series]) -> Found {
+/// The best status label of the classic and of the native form, where the family has it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Statuses {
+    classic: Option<&'static str>,
+    native: Option<&'static str>,
+}
+
+fn find(part: Part, series: &[Series]) -> Found {
     let mut found = Found::new();
     for one in series {
         let fitting = TABLE
             .iter()
             .enumerate()
-            .find_map(|(rank, row)| row.base(kind, &one.name).map(|base| (rank, row, base)));
-        let Some((rank, row, base)) = fitting else { continue };
-        let Some(status) = row.status(kind, one) else { continue };
-        let better = |label: &str| {
-            let place = |l: &str| row.status.iter().position(|s| *s == l);
-            place(status) < place(label)
+            .find_map(|(rank, row)| row.base(part, &one.name).map(|(b, form)| (rank, row, b, form)));
+        let Some((rank, row, base, form)) = fitting else { continue };
+        let Some(status) = row.status(part, form, one) else { continue };
+        let known = found.entry(rank).or_default().entry(base.to_owned()).or_default();
+        let known = match form {
+            Form::Classic => &mut known.classic,
+            Form::Native => &mut known.native,
         };
-        let known = found.entry(rank).or_default().entry(base.to_owned()).or_insert(status);
-        if better(known) {
-            *known = status;
+        let place = |label: &str| row.status.iter().position(|s| *s == label);
+        if known.is_none_or(|label| place(status) < place(label)) {
+            *known = Some(status);
         }
     }
     found
@@ -296,7 +351,16 @@ fn find(kind: MeasureKind, series: &[Series]) -> Found {
 /// # Errors
 /// A text for people when no family is known or several are equally good.
 pub(crate) fn choose(kind: MeasureKind, arms: &[Vec<Series>]) -> Result<(Chosen, bool), String> {
-    let found: Vec<Found> = arms.iter().map(|series| find(kind, series)).collect();
+    let starts = |series: &Vec<Series>| series.iter().any(|one| one.name == STARTED);
+    let mut shown = arms.iter().filter(|series| !series.is_empty()).peekable();
+    if kind == MeasureKind::Restarts && shown.peek().is_some() && shown.all(starts) {
+        let reads = Reads::Restarts { counter: None };
+        let why = "shown by the processes of both versions".to_owned();
+        let chosen = Chosen { metric: STARTED.to_owned(), reading: reads.describe(), why, reads };
+        return Ok((chosen, arms.iter().all(starts)));
+    }
+    let Some(part) = Part::of(kind) else { return Err(nothing(kind, arms)) };
+    let found: Vec<Found> = arms.iter().map(|series| find(part, series)).collect();
     let settled = found.iter().all(|f| !f.is_empty());
     let some: Vec<&Found> = found.iter().filter(|f| !f.is_empty()).collect();
     let Some(first) = some.first() else { return Err(nothing(kind, arms)) };
@@ -306,17 +370,28 @@ pub(crate) fn choose(kind: MeasureKind, arms: &[Vec<Series>]) -> Result<(Chosen,
         .find(|rank| in_all(rank))
         .or_else(|| first.keys().next())
         .expect("a found map that is not empty has a first key");
-    let families: BTreeMap<&String, &str> =
-        some.iter().filter_map(|f| f.get(rank)).flatten().map(|(k, v)| (k, *v)).collect();
+    let of_rank: Vec<&BTreeMap<String, Statuses>> =
+        some.iter().filter_map(|f| f.get(rank)).collect();
+    let families: BTreeSet<&String> = of_rank.iter().flat_map(|names| names.keys()).collect();
     if families.len() > 1 {
-        let names: Vec<String> = families.keys().map(|name| format!("`{name}`")).collect();
+        let names: Vec<String> = families.iter().map(|name| format!("`{name}`")).collect();
         return Err(format!(
             "{} are equally good; write in the policy which one counts this service's requests",
             names.join(" and ")
         ));
     }
-    let (base, status) =
+    let base =
         families.into_iter().next().expect("the rank was taken from a map that has a family");
+    let statuses: Vec<Statuses> = of_rank.iter().filter_map(|n| n.get(base)).copied().collect();
+    // A native histogram has finer buckets than any classic one; both arms must have it.
+    let all_native = statuses.iter().all(|s| s.native.is_some());
+    let any = |of: fn(&Statuses) -> Option<&'static str>| statuses.iter().rev().find_map(of);
+    let (form, status) = if all_native {
+        (Form::Native, any(|s| s.native))
+    } else {
+        (Form::Classic, any(|s| s.classic).or_else(|| any(|s| s.native)))
+    };
+    let status = status.unwrap_or_default();
     let row = &TABLE[*rank];
     let others: BTreeSet<&String> = some
         .iter()
@@ -328,17 +403,27 @@ pub(crate) fn choose(kind: MeasureKind, arms: &[Vec<Series>]) -> Result<(Chosen,
         let others: Vec<String> = others.into_iter().take(5).map(|n| format!("`{n}`")).collect();
         why = format!("{why}; preferred to {}", others.join(", "));
     }
-    let reads = row.reads(kind, base, status);
+    let mut reads = row.reads(part, base, status, form);
+    if kind == MeasureKind::Restarts {
+        reads = Reads::Restarts { counter: reads.selectors().first().copied().cloned() };
+    }
     Ok((Chosen { metric: base.clone(), reading: reads.describe(), why, reads }, settled))
 }
 
 /// Why nothing was found, and what to do.
 fn nothing(kind: MeasureKind, arms: &[Vec<Series>]) -> String {
-    let names: BTreeSet<&str> = arms.iter().flatten().map(|s| s.name.as_str()).collect();
+    let names: BTreeSet<&str> = arms
+        .iter()
+        .flatten()
+        .map(|s| s.name.as_str())
+        .filter(|name| kind == MeasureKind::Restarts || *name != STARTED)
+        .collect();
     let near: Vec<String> = names.iter().take(5).map(|name| format!("`{name}`")).collect();
     let (what, lacking) = match kind {
         MeasureKind::Errors => ("requests by status", "a label that tells how a request ended"),
         MeasureKind::Latency => ("durations in buckets", "buckets"),
+        MeasureKind::Restarts => ("the start of a process or its requests", "both versions"),
+        MeasureKind::Gauge => ("a value", "a name in the policy"),
     };
     if near.is_empty() {
         format!(

@@ -6,11 +6,14 @@ pub mod exposition;
 pub mod families;
 mod http;
 mod ledger;
+pub mod otlp;
 mod page;
 pub mod prometheus;
 mod reads;
 pub mod scrape;
 pub mod selector;
+mod sigv4;
+mod stores;
 pub mod subject;
 
 use analysis::Scrape;
@@ -23,6 +26,16 @@ pub use families::Chosen;
 pub use http::{Access, Credentials, Secret};
 pub use prometheus::{Prometheus, PrometheusSettings};
 pub use scrape::{Scraper, ScraperSettings};
+pub use sigv4::AwsCredentials;
+pub use stores::cloudwatch::CloudWatchSettings;
+pub use stores::datadog::DatadogSettings;
+pub use stores::dynatrace::{DynatraceSettings, DynatraceStore};
+pub use stores::elastic::{ElasticAccess, ElasticSettings};
+pub use stores::graphite::GraphiteSettings;
+pub use stores::http_json::{HttpJsonSettings, JsonPointers, TimeFormat};
+pub use stores::influx::{InfluxApi, InfluxSettings};
+pub use stores::new_relic::{NewRelicRegion, NewRelicSettings};
+pub use stores::windows::Windows;
 pub use subject::{Failed, Instance, Measure, MeasureKind, Named, Source, StatusRule, Subject};
 
 /// A source of observations.

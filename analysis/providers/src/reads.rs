@@ -3,12 +3,18 @@
 //! The number of requests always comes from the same series as the failed ones, read at the same
 //! moment, so that requests in flight bias neither.
 
-use std::collections::BTreeMap;
+pub(crate) mod native;
+mod series;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use analysis::Sample;
 
+use self::native::NativeHistogram;
+use self::series::{ended, histogram, is_probe, per_second, unit, written};
 use crate::counters::Cumulative;
-use crate::selector::{Selector, Series};
+use crate::page::STARTED;
+use crate::selector::{Selector, Series, parsed};
 use crate::subject::{Failed, Measure, MeasureKind, Named, Source};
 
 /// The usual names of the label that tells how a request ended, the most telling first.
@@ -38,11 +44,23 @@ pub(crate) enum Reads {
         failed: Failed,
         /// Leave out requests of scrapers and probes, as far as a label tells.
         without_probes: bool,
+        /// The count is that of a native histogram.
+        native: bool,
     },
     /// Cumulative buckets, the label `le` in units of which `per_second` make a second.
     Buckets { selector: Selector, per_second: u32, without_probes: bool },
+    /// A native histogram of durations in units of which `per_second` make a second.
+    Native { selector: Selector, per_second: u32, without_probes: bool },
     /// Two counters.
     Pair { bad: Selector, total: Selector },
+    /// Restarts of processes, told by their start time, or by a counter of requests that begins anew.
+    Restarts { counter: Option<Selector> },
+    /// A counter of restarts.
+    Increase(Selector),
+    /// The newest value; several series of an instance are added.
+    Gauge(Selector),
+    /// The value of a query.
+    Value(String),
 }
 
 /// What a series counts, and which one it is.
@@ -60,6 +78,33 @@ enum Part {
     Bucket(u64),
     Bad,
     Total,
+    /// The process shows its start time.
+    Running,
+    /// The zero bucket of a native histogram: the bits of its width.
+    Zero(u64),
+    /// A bucket of a native histogram.
+    Exponential { scale: i8, index: i32 },
+    /// A bucket with any bounds: the bits of both, none of them negative.
+    Custom { left: u64, right: u64 },
+}
+
+impl Key {
+    /// The labels of its series as one text.
+    pub(crate) fn labels(&self) -> &str {
+        &self.labels
+    }
+
+    /// The same, without a copy.
+    pub(crate) fn into_labels(self) -> String {
+        self.labels
+    }
+
+    /// The value of a label of its series.
+    pub(crate) fn label(&self, name: &str) -> Option<&str> {
+        self.labels.split('\u{2}').find_map(|pair| {
+            pair.split_once('\u{1}').filter(|(key, _)| *key == name).map(|(_, value)| value)
+        })
+    }
 }
 
 /// The counters of one check on one instance.
@@ -69,15 +114,31 @@ impl Reads {
     /// What a measure with a metric of its own reads; `None` if it is to be found.
     ///
     /// # Errors
-    /// When a query of its own is not a plain selector.
+    /// When a query of its own is not a plain selector, or not for this kind of measure.
     pub(crate) fn given(measure: &Measure) -> Result<Option<Self>, String> {
-        match &measure.source {
-            Source::Auto => Ok(None),
-            Source::Named(named) => Ok(Some(Self::named(measure.kind, named))),
-            Source::Query { bad, total } => {
-                let parse = |text| Selector::parse(text).map_err(|error| error.to_string());
+        let parse = |text| Selector::parse(text).map_err(|error| error.to_string());
+        match (&measure.source, measure.kind) {
+            (Source::Auto, MeasureKind::Gauge) => {
+                Err("no gauge is found by itself; write its name in the policy".to_owned())
+            }
+            (Source::Auto, _) => Ok(None),
+            (Source::Named(named), kind) => Ok(Some(Self::named(kind, named))),
+            (Source::Query { .. }, MeasureKind::Gauge) => Err(
+                "a gauge has one query, not one for bad and one for all".to_owned(),
+            ),
+            (Source::Query { bad, total }, _) => {
                 Ok(Some(Self::Pair { bad: parse(bad)?, total: parse(total)? }))
             }
+            (Source::Value(text), MeasureKind::Gauge) => {
+                parsed(text).map_err(|error| error.to_string())?;
+                Ok(Some(Self::Value(text.clone())))
+            }
+            (Source::Value(_), _) => Err(
+                "a query of one value is a gauge; errors and latency need raw counters".to_owned(),
+            ),
+            (Source::Slower { .. }, _) => Err(
+                "durations are read from a histogram here; write its name in the policy".to_owned(),
+            ),
         }
     }
 
@@ -88,36 +149,92 @@ impl Reads {
             MeasureKind::Latency => "_bucket",
             MeasureKind::Errors if timed.iter().any(|end| base.ends_with(end)) => "_count",
             MeasureKind::Errors => "",
+            MeasureKind::Restarts | MeasureKind::Gauge => {
+                let labels = named.labels.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+                let selector = Selector::exact(named.metric.clone(), labels);
+                return if kind == MeasureKind::Gauge {
+                    Self::Gauge(selector)
+                } else {
+                    Self::Increase(selector)
+                };
+            }
         };
         let labels = named.labels.iter().map(|(k, v)| (k.as_str(), v.as_str()));
         let selector = Selector::exact(format!("{base}{suffix}"), labels);
-        match kind {
-            MeasureKind::Latency => Self::Buckets {
-                selector,
-                per_second: named.per_second.unwrap_or_else(|| per_second(base)),
-                without_probes: false,
-            },
-            MeasureKind::Errors => {
-                let (labels, failed) = match &named.status {
-                    Some(rule) => (vec![rule.label.clone()], rule.failed.clone()),
-                    None => (HTTP_STATUS.iter().map(|l| (*l).to_owned()).collect(), Failed::Http),
-                };
-                Self::Ratio { selector, labels, failed, without_probes: false }
-            }
+        if kind == MeasureKind::Latency {
+            let per_second = named.per_second.unwrap_or_else(|| per_second(base));
+            return Self::Buckets { selector, per_second, without_probes: false };
         }
+        let (labels, failed) = match &named.status {
+            Some(rule) => (vec![rule.label.clone()], rule.failed.clone()),
+            None => (HTTP_STATUS.iter().map(|l| (*l).to_owned()).collect(), Failed::Http),
+        };
+        Self::Ratio { selector, labels, failed, without_probes: false, native: false }
+    }
+
+    /// The same of the native histogram beside a classic one; `None` for what has no such thing.
+    pub(crate) fn twin(&self) -> Option<Self> {
+        match self {
+            Self::Buckets { selector, per_second, without_probes } => {
+                let selector = selector.renamed(selector.name.strip_suffix("_bucket")?);
+                let (per_second, without_probes) = (*per_second, *without_probes);
+                Some(Self::Native { selector, per_second, without_probes })
+            }
+            Self::Ratio { selector, labels, failed, without_probes, native: false } => {
+                let selector = selector.renamed(selector.name.strip_suffix("_count")?);
+                let (labels, failed) = (labels.clone(), failed.clone());
+                let without_probes = *without_probes;
+                Some(Self::Ratio { selector, labels, failed, without_probes, native: true })
+            }
+            Self::Ratio { .. }
+            | Self::Native { .. }
+            | Self::Pair { .. }
+            | Self::Restarts { .. }
+            | Self::Increase(_)
+            | Self::Gauge(_)
+            | Self::Value(_) => None,
+        }
+    }
+
+    /// Whether one series may begin anew without its process: native histograms do when they have too many
+    /// buckets.
+    pub(crate) fn series_reset_alone(&self) -> bool {
+        matches!(self, Self::Native { .. } | Self::Ratio { native: true, .. })
+    }
+
+    /// Whether the newest value is the observation, without any difference.
+    pub(crate) fn is_gauge(&self) -> bool {
+        matches!(self, Self::Gauge(_) | Self::Value(_))
+    }
+
+    /// Whether events are counted out of the seconds between two readings.
+    pub(crate) fn is_out_of_seconds(&self) -> bool {
+        matches!(self, Self::Restarts { .. } | Self::Increase(_))
+    }
+
+    /// Whether a reading without counters of requests is one: the start of the process says enough.
+    pub(crate) fn counts_restarts(&self) -> bool {
+        matches!(self, Self::Restarts { .. })
     }
 
     /// The selectors of everything that is read.
     pub(crate) fn selectors(&self) -> Vec<&Selector> {
         match self {
-            Self::Ratio { selector, .. } | Self::Buckets { selector, .. } => vec![selector],
+            Self::Ratio { selector, .. }
+            | Self::Buckets { selector, .. }
+            | Self::Native { selector, .. }
+            | Self::Increase(selector)
+            | Self::Gauge(selector) => vec![selector],
             Self::Pair { bad, total } => vec![bad, total],
+            Self::Restarts { counter } => counter.iter().collect(),
+            Self::Value(_) => Vec::new(),
         }
     }
 
     /// Whether series of this name are read.
     pub(crate) fn wants(&self, name: &str) -> bool {
         self.selectors().iter().any(|selector| selector.name == name)
+            || (self.counts_restarts() && name == STARTED)
     }
 
     /// Puts a series among the values, under each thing that it counts.
@@ -134,18 +251,13 @@ impl Reads {
             values.insert(Key { part, labels: written(series) }, counter);
         };
         match self {
-            Self::Ratio { selector, labels, failed, without_probes } => {
+            Self::Ratio { native: true, .. } | Self::Native { .. } | Self::Value(_) => {}
+            Self::Ratio { selector, labels, failed, without_probes, .. } => {
                 if !selector.selects(series) || (*without_probes && is_probe(series)) {
                     return Ok(());
                 }
-                let status = labels.iter().map(|l| series.label(l)).find(|value| !value.is_empty());
-                match status {
-                    Some(value) if failed.matches(value) => put(Part::Failed),
-                    Some(_) => put(Part::Good),
-                    // OpenTelemetry: no response at all, so no status, but the kind of error.
-                    None if !series.label("error_type").is_empty() => put(Part::Failed),
-                    // Without a status it may be a sum of the others.
-                    None => {}
+                if let Some(part) = ended(labels, failed, series) {
+                    put(part);
                 }
             }
             Self::Buckets { selector, without_probes, .. } => {
@@ -167,8 +279,63 @@ impl Reads {
                     put(Part::Total);
                 }
             }
+            Self::Restarts { .. } if series.name == STARTED => {
+                // That it is there, not when: a start time computed anew each time may fall by a little.
+                values.insert(Key { part: Part::Running, labels: String::new() }, 1.0.into());
+            }
+            Self::Restarts { counter } => {
+                if counter.as_ref().is_some_and(|counter| counter.selects(series)) {
+                    put(Part::Total);
+                }
+            }
+            Self::Increase(selector) | Self::Gauge(selector) => {
+                if selector.selects(series) {
+                    put(Part::Total);
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Puts a native histogram among the values.
+    pub(crate) fn put_native(
+        &self,
+        values: &mut Values,
+        series: &Series,
+        histogram: &NativeHistogram,
+    ) {
+        match self {
+            Self::Ratio { selector, labels, failed, without_probes, native: true } => {
+                if selector.selects(series)
+                    && !(*without_probes && is_probe(series))
+                    && let Some(part) = ended(labels, failed, series)
+                {
+                    values.insert(Key { part, labels: written(series) }, histogram.count.into());
+                }
+            }
+            Self::Native { selector, without_probes, .. } => {
+                if selector.selects(series) && !(*without_probes && is_probe(series)) {
+                    let labels = written(series);
+                    let parts = histogram.parts().into_iter();
+                    let keys = parts.map(|(part, count)| {
+                        (Key { part, labels: labels.clone() }, Cumulative::from(count))
+                    });
+                    values.extend(keys);
+                }
+            }
+            Self::Ratio { .. }
+            | Self::Buckets { .. }
+            | Self::Pair { .. }
+            | Self::Restarts { .. }
+            | Self::Increase(_)
+            | Self::Gauge(_)
+            | Self::Value(_) => {}
+        }
+    }
+
+    /// Puts the value of a query among the values.
+    pub(crate) fn put_value(values: &mut Values, series: &Series, value: f64) {
+        values.insert(Key { part: Part::Total, labels: written(series) }, value.into());
     }
 
     /// Whether the values can be read together.
@@ -203,10 +370,7 @@ impl Reads {
     pub(crate) fn layout(values: &Values) -> Vec<u64> {
         let mut bounds: Vec<u64> = values
             .keys()
-            .filter_map(|key| match key.part {
-                Part::Bucket(bits) => Some(bits),
-                Part::Failed | Part::Good | Part::Bad | Part::Total => None,
-            })
+            .filter_map(|key| if let Part::Bucket(bits) = key.part { Some(bits) } else { None })
             .collect();
         bounds.dedup();
         bounds
@@ -216,237 +380,80 @@ impl Reads {
     pub(crate) fn names(&self) -> String {
         let names: Vec<String> =
             self.selectors().iter().map(|selector| format!("`{}`", selector.name)).collect();
-        names.join(" and ")
+        match self {
+            Self::Restarts { counter: None } => format!("`{STARTED}`"),
+            Self::Value(text) => format!("`{}`", crate::error::bounded(text.clone())),
+            Self::Ratio { .. }
+            | Self::Buckets { .. }
+            | Self::Native { .. }
+            | Self::Pair { .. }
+            | Self::Restarts { .. }
+            | Self::Increase(_)
+            | Self::Gauge(_) => names.join(" and "),
+        }
     }
 
     /// The sample that differences make; `None` when there are none.
-    pub(crate) fn sample(&self, counts: &BTreeMap<Key, u64>) -> Option<Sample> {
+    ///
+    /// `bounds` are the known bounds of custom buckets, as bits.
+    pub(crate) fn sample(
+        &self,
+        counts: &BTreeMap<Key, u64>,
+        bounds: &BTreeSet<u64>,
+    ) -> Option<Sample> {
         if counts.is_empty() {
             return None;
         }
-        let sum = |wanted: &[Part]| -> u64 {
-            counts.iter().filter(|(k, _)| wanted.contains(&k.part)).map(|(_, n)| *n).sum()
+        let sum = |wanted: Part| -> u64 {
+            counts.iter().filter(|(k, _)| wanted == k.part).map(|(_, n)| *n).sum()
         };
         match self {
             Self::Ratio { .. } => {
-                let events = sum(&[Part::Failed]);
-                Some(Sample::Events { events, of: events + sum(&[Part::Good]) })
+                let events = sum(Part::Failed);
+                Some(Sample::Events { events, of: events + sum(Part::Good) })
             }
             Self::Pair { .. } => {
                 // Two counters are not read in one instant: one request may be in the first already.
-                let of = sum(&[Part::Total]);
-                Some(Sample::Events { events: sum(&[Part::Bad]).min(of), of })
+                let of = sum(Part::Total);
+                Some(Sample::Events { events: sum(Part::Bad).min(of), of })
             }
             Self::Buckets { per_second, .. } => Some(histogram(counts, *per_second)),
+            Self::Native { per_second, .. } => native::sample(counts, *per_second, bounds),
+            // Of these the ledger counts seconds, or takes the value as it is.
+            Self::Restarts { .. } | Self::Increase(_) | Self::Gauge(_) | Self::Value(_) => None,
         }
     }
 
     /// What is read, in words for people.
     pub(crate) fn describe(&self) -> String {
         match self {
-            Self::Ratio { selector, labels, failed, .. } => {
+            Self::Ratio { selector, labels, failed, native, .. } => {
                 let name = &selector.name;
                 let by = labels.first().map_or("", String::as_str);
+                let name = if *native { format!("count of `{name}`") } else { format!("`{name}`") };
                 match failed {
-                    Failed::Http => format!("`{name}` by `{by}`, 5xx failed"),
-                    Failed::Grpc => format!("`{name}` by `{by}`, gRPC server errors failed"),
-                    Failed::Values(v) => format!("`{name}` by `{by}`, {} failed", v.join(", ")),
+                    Failed::Http => format!("{name} by `{by}`, 5xx failed"),
+                    Failed::Grpc => format!("{name} by `{by}`, gRPC server errors failed"),
+                    Failed::Values(v) => format!("{name} by `{by}`, {} failed", v.join(", ")),
                 }
             }
-            Self::Buckets { selector, per_second: 1, .. } => {
-                format!("`{}`, in seconds", selector.name)
-            }
-            Self::Buckets { selector, per_second: 1_000, .. } => {
-                format!("`{}`, in milliseconds", selector.name)
-            }
             Self::Buckets { selector, per_second, .. } => {
-                format!("`{}`, {per_second} units a second", selector.name)
+                format!("`{}`, {}", selector.name, unit(*per_second))
+            }
+            Self::Native { selector, per_second, .. } => {
+                format!("`{}`, a native histogram, {}", selector.name, unit(*per_second))
             }
             Self::Pair { bad, total } => format!("`{}` out of `{}`", bad.name, total.name),
+            Self::Restarts { counter: None } => format!("changes of `{STARTED}`"),
+            Self::Restarts { counter: Some(counter) } => {
+                format!("changes of `{STARTED}`, or `{}` beginning anew", counter.name)
+            }
+            Self::Increase(selector) => format!("the increase of `{}`", selector.name),
+            Self::Gauge(selector) => format!("the value of `{}`", selector.name),
+            Self::Value(_) => format!("the value of {}", self.names()),
         }
     }
-}
-
-/// Differences of cumulative buckets as counts of single buckets.
-fn histogram(counts: &BTreeMap<Key, u64>, per_second: u32) -> Sample {
-    let mut cumulative: BTreeMap<u64, u64> = BTreeMap::new();
-    for (key, count) in counts {
-        if let Part::Bucket(bits) = key.part {
-            *cumulative.entry(bits).or_default() += count;
-        }
-    }
-    let (mut le, mut single, mut below) = (Vec::new(), Vec::new(), 0_u64);
-    for (bits, count) in cumulative {
-        // A page that was written while requests ended may be off by these; as in Prometheus
-        // itself, a cumulative count never falls.
-        single.push(count.saturating_sub(below));
-        below = below.max(count);
-        let bound = f64::from_bits(bits);
-        if bound.is_finite() {
-            le.push(bound / f64::from(per_second));
-        }
-    }
-    Sample::Histogram { le, counts: single }
-}
-
-/// The unit that a name ends with.
-pub(crate) fn per_second(base: &str) -> u32 {
-    if base.ends_with("_milliseconds") || base.ends_with("_ms") { 1_000 } else { 1 }
-}
-
-/// The labels that tell series of one instance apart, as one text.
-fn written(series: &Series) -> String {
-    let mut text = String::new();
-    for (name, value) in series.labels.iter().filter(|(name, _)| name != "le") {
-        text.push_str(name);
-        text.push('\u{1}');
-        text.push_str(value);
-        text.push('\u{2}');
-    }
-    text
-}
-
-/// Whether a series counts requests of scrapers and probes: they always succeed, and dilute a share.
-fn is_probe(series: &Series) -> bool {
-    const LABELS: &[&str] = &[
-        "endpoint",
-        "handler",
-        "http_route",
-        "http_target",
-        "path",
-        "route",
-        "uri",
-        "url",
-        "url_path",
-    ];
-    const PATHS: &[&str] = &[
-        "/metrics",
-        "/actuator/prometheus",
-        "/actuator/health",
-        "/actuator/health/liveness",
-        "/actuator/health/readiness",
-        "/health",
-        "/healthz",
-        "/livez",
-        "/live",
-        "/readyz",
-        "/ready",
-        "/-/healthy",
-        "/-/ready",
-    ];
-    LABELS.iter().any(|label| PATHS.contains(&series.label(label)))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::exposition::{Line, parse_line};
-
-    /// Reads lines of a page as if all was counted since the reading before.
-    fn counts(reads: &Reads, lines: &[&str]) -> Result<Option<Sample>, String> {
-        let mut values = Values::new();
-        for line in lines {
-            let Ok(Line::Sample(point)) = parse_line(line, |_| true) else { panic!("{line}") };
-            reads.put(&mut values, &point.series, point.value.into())?;
-        }
-        reads.validate(&values)?;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small")]
-        let counts = values.into_iter().map(|(k, c)| (k, c.value as u64)).collect();
-        Ok(reads.sample(&counts))
-    }
-
-    fn named(kind: MeasureKind, metric: &str) -> Reads {
-        let metric = metric.to_owned();
-        let labels = BTreeMap::new();
-        Reads::named(kind, &Named { metric, labels, status: None, per_second: None })
-    }
-
-    #[test]
-    fn failed_and_completed_come_from_one_family() {
-        let reads = named(MeasureKind::Errors, "http_requests_total");
-        let sample = counts(
-            &reads,
-            &[
-                r#"http_requests_total{code="200"} 90"#,
-                r#"http_requests_total{code="404"} 5"#,
-                r#"http_requests_total{code="503"} 4"#,
-                r#"http_requests_total{error_type="timeout"} 1"#,
-                "http_requests_total 100",
-                r#"other_total{code="500"} 7"#,
-            ],
-        );
-        assert_eq!(sample, Ok(Some(Sample::Events { events: 5, of: 100 })));
-        assert_eq!(counts(&reads, &[]), Ok(None));
-    }
-
-    #[test]
-    fn requests_of_scrapers_and_probes_are_left_out_of_families_found_by_name() {
-        let arms = [vec![Series::new("http_requests_total", vec![("code".into(), "200".into())])]];
-        let (chosen, _) = crate::families::choose(MeasureKind::Errors, &arms).unwrap();
-        let sample = counts(
-            &chosen.reads,
-            &[
-                r#"http_requests_total{code="200",path="/metrics"} 90"#,
-                r#"http_requests_total{code="200",path="/buy"} 5"#,
-            ],
-        );
-        assert_eq!(sample, Ok(Some(Sample::Events { events: 0, of: 5 })));
-    }
-
-    #[test]
-    fn buckets_are_added_over_series_and_told_in_seconds() {
-        let reads = named(MeasureKind::Latency, "d_milliseconds");
-        let sample = counts(
-            &reads,
-            &[
-                r#"d_milliseconds_bucket{le="5",code="200"} 3"#,
-                r#"d_milliseconds_bucket{le="100",code="200"} 7"#,
-                r#"d_milliseconds_bucket{le="+Inf",code="200"} 8"#,
-                r#"d_milliseconds_bucket{le="5",code="500"} 1"#,
-                r#"d_milliseconds_bucket{le="100",code="500"} 1"#,
-                r#"d_milliseconds_bucket{le="+Inf",code="500"} 1"#,
-            ],
-        );
-        let expected = Sample::Histogram { le: vec![0.005, 0.1], counts: vec![4, 4, 1] };
-        assert_eq!(sample, Ok(Some(expected)));
-    }
-
-    #[test]
-    fn buckets_that_do_not_fit_are_refused() {
-        let reads = named(MeasureKind::Latency, "d_seconds");
-        let pages: [&[&str]; 4] = [
-            &[r#"d_seconds_bucket{le="1"} 3"#],
-            &[
-                r#"d_seconds_bucket{le="1",a="x"} 3"#,
-                r#"d_seconds_bucket{le="+Inf",a="x"} 3"#,
-                r#"d_seconds_bucket{le="+Inf",a="y"} 3"#,
-            ],
-            &[r#"d_seconds_bucket{le="soon"} 3"#],
-            &[r#"d_seconds_bucket{le="-1"} 3"#],
-        ];
-        let told = pages.map(|page| counts(&reads, page).unwrap_err());
-        insta::assert_snapshot!(told.join("\n"));
-    }
-
-    #[test]
-    fn a_series_may_be_bad_and_total_at_once() {
-        let measure = Measure {
-            check: "orders".into(),
-            kind: MeasureKind::Errors,
-            source: Source::Query {
-                bad: "orders_total{state=~\"rejected|lost\"}".into(),
-                total: "orders_total".into(),
-            },
-        };
-        let reads = Reads::given(&measure).unwrap().unwrap();
-        let sample = counts(
-            &reads,
-            &[
-                r#"orders_total{state="done"} 90"#,
-                r#"orders_total{state="rejected"} 6"#,
-                r#"orders_total{state="lost"} 4"#,
-            ],
-        );
-        assert_eq!(sample, Ok(Some(Sample::Events { events: 10, of: 100 })));
-    }
-}
+mod tests;

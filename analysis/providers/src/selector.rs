@@ -75,16 +75,7 @@ impl Selector {
     /// When the text is not PromQL, is more than a selector, or names no metric.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
         let shown = || crate::error::bounded(text.to_owned());
-        if text.len() > LONGEST {
-            let cause = format!("longer than {LONGEST} bytes");
-            return Err(SelectorError::Syntax { text: shown(), cause });
-        }
-        // Only the shapes of a selector reach the parser, so deep nesting cannot exhaust the stack.
-        if text.matches(['(', '-', '+', '[']).count() > 64 {
-            return Err(SelectorError::NotPlain { text: shown() });
-        }
-        let expression =
-            parser::parse(text).map_err(|cause| SelectorError::Syntax { text: shown(), cause })?;
+        let expression = parsed(text)?;
         let Expr::VectorSelector(selector) = expression else {
             return Err(SelectorError::NotPlain { text: shown() });
         };
@@ -118,6 +109,11 @@ impl Selector {
         }
     }
 
+    /// The same of another metric.
+    pub(crate) fn renamed(&self, name: &str) -> Self {
+        Self { name: name.to_owned(), matchers: self.matchers.clone() }
+    }
+
     /// Whether a series is selected.
     pub fn selects(&self, series: &Series) -> bool {
         series.name == self.name && self.matchers.iter().all(|m| m.is_match(series.label(&m.name)))
@@ -127,6 +123,23 @@ impl Selector {
     pub(crate) fn matchers(&self) -> Vec<String> {
         self.matchers.iter().map(|m| format!("{}{}{}", m.name, m.op, quoted(&m.value))).collect()
     }
+}
+
+/// PromQL of a policy, of a length and depth that the parser's recursion can take.
+///
+/// # Errors
+/// When it is none, or too much of it.
+pub(crate) fn parsed(text: &str) -> Result<Expr, SelectorError> {
+    let shown = || crate::error::bounded(text.to_owned());
+    if text.len() > LONGEST {
+        let cause = format!("longer than {LONGEST} bytes");
+        return Err(SelectorError::Syntax { text: shown(), cause });
+    }
+    // Deep nesting would exhaust the stack.
+    if text.matches(['(', '-', '+', '[']).count() > 64 {
+        return Err(SelectorError::NotPlain { text: shown() });
+    }
+    parser::parse(text).map_err(|cause| SelectorError::Syntax { text: shown(), cause })
 }
 
 /// A PromQL string literal.

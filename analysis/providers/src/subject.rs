@@ -3,6 +3,7 @@
 //! Plain values that the driver builds anew for each attempt; a provider keeps only counters.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use analysis::Arm;
 
@@ -42,6 +43,9 @@ pub struct Measure {
     pub kind: MeasureKind,
     /// Where it is found.
     pub source: Source,
+    /// Labels whose values split the traffic into strata (route, zone, method); the first that a series has is
+    /// used. Empty: the usual names of a route label, where its values are few.
+    pub strata: Vec<String>,
 }
 
 /// What is counted.
@@ -51,6 +55,10 @@ pub enum MeasureKind {
     Errors,
     /// Requests by duration.
     Latency,
+    /// Restarts and kills for memory out of seconds of running.
+    Restarts,
+    /// The value of a gauge on each instance.
+    Gauge,
 }
 
 /// Which metric is read.
@@ -68,6 +76,15 @@ pub enum Source {
         /// Counts all events, good and bad.
         total: String,
     },
+    /// Requests by duration from a store without histograms: how many were slower than each threshold.
+    Slower {
+        /// Counts all requests.
+        total: String,
+        /// Thresholds, rising, each with a query that counts the requests slower than it.
+        slower: Vec<(Duration, String)>,
+    },
+    /// A query whose value is a gauge.
+    Value(String),
 }
 
 /// A metric by its name.

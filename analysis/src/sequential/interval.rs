@@ -39,18 +39,23 @@ impl Default for RatioInterval {
 impl RatioInterval {
     /// Takes in one stratum of one scrape. An arm without requests makes no difference.
     pub fn update(&mut self, seen: &Exposure) {
+        self.add(seen, 1.0);
+    }
+
+    /// Adds a scrape, or with `sign` -1 takes it back.
+    pub(crate) fn add(&mut self, seen: &Exposure, sign: f64) {
         let events = seen.canary_events + seen.baseline_events;
         if !seen.compares() || events <= 0.0 {
             return;
         }
-        self.canary_events += seen.canary_events;
-        self.baseline_events += seen.baseline_events;
+        self.canary_events += sign * seen.canary_events;
+        self.baseline_events += sign * seen.baseline_events;
         let all = seen.canary + seen.baseline;
         let (canary, baseline) = (seen.canary / all, seen.baseline / all);
         let ratios = &*RATIOS;
         let mut u = -EDGE;
         for (node, ratio) in self.nodes.iter_mut().zip(ratios) {
-            *node += seen.canary_events * u - events * (ratio * canary + baseline).ln();
+            *node += sign * (seen.canary_events * u - events * (ratio * canary + baseline).ln());
             u += SPACING;
         }
     }

@@ -30,6 +30,11 @@ impl Mirror {
 
     /// Takes in one stratum of one scrape. An arm without requests makes no difference.
     pub fn update(&mut self, seen: &Exposure) {
+        self.add(seen, 1.0);
+    }
+
+    /// Multiplies by a scrape's factor, or with `sign` -1 takes it back.
+    pub(crate) fn add(&mut self, seen: &Exposure, sign: f64) {
         if !seen.compares() {
             return;
         }
@@ -40,10 +45,10 @@ impl Mirror {
         let exposure = seen.canary * seen.baseline;
         for g in 0..POINTS {
             let here = scaled * grid.better[g] + seen.baseline;
-            self.slack[g] += exposure * (grid.better[g] - 1.0) / here;
+            self.slack[g] += sign * exposure * (grid.better[g] - 1.0) / here;
             if events > 0.0 {
-                self.lanes[g] -=
-                    seen.canary_events * grid.log_ratio[g] + events * (here / at_null).ln();
+                self.lanes[g] -= sign
+                    * (seen.canary_events * grid.log_ratio[g] + events * (here / at_null).ln());
             }
         }
     }

@@ -4,22 +4,41 @@
 //! are those of the crate's README. One test per file; `grid` holds the alternatives that two of them share.
 
 pub mod absolute;
+pub mod asymptotic;
+pub mod attribution;
+pub mod dispersion;
+#[cfg(test)]
+mod draws;
 mod grid;
 pub mod interval;
 pub mod merge;
 pub mod mirror;
+pub mod onset;
+pub mod permutation;
 pub mod planning;
+pub mod pods;
+pub mod quantile;
 pub mod ratio;
+pub mod sample_ratio;
 
 pub use absolute::Absolute;
+pub use asymptotic::{BatchMeans, asymptotic_radius, tuned_rho};
+pub use attribution::{closed_testing, discoveries, regressed};
+pub use dispersion::Dispersion;
 pub use interval::{RatioInterval, ratio_interval};
 pub use merge::weighted_mean;
 pub(crate) use merge::weighted_sum;
 pub use mirror::Mirror;
+pub use onset::Onset;
+pub use permutation::{Method, Permutation, permutation_test, smallest_p};
 pub use planning::{
     canary_errors_to_revert, expected_log_growth, requests_until_allowed, scrapes_to_decide,
 };
+pub use pods::{LeaveOneOut, between_pods_cv, inflated_margin};
+pub use quantile::{QuantileInterval, QuantileRadii, quantile_interval, quantile_radii};
 pub use ratio::Ratio;
+pub(crate) use ratio::log_factor;
+pub use sample_ratio::{Mismatch, SampleRatio};
 
 /// Requests and events of both arms between two scrapes, already summed over instances.
 ///
@@ -44,6 +63,18 @@ impl Exposure {
             baseline_events: as_f64(baseline.events),
             canary: as_f64(canary.of),
             baseline: as_f64(baseline.of),
+        }
+    }
+
+    /// The same with every count multiplied by `weight`, for events that come in bursts (12): of bursts of
+    /// fixed size, each is one event.
+    #[must_use]
+    pub fn scaled(self, weight: f64) -> Self {
+        Self {
+            canary_events: self.canary_events * weight,
+            baseline_events: self.baseline_events * weight,
+            canary: self.canary * weight,
+            baseline: self.baseline * weight,
         }
     }
 

@@ -41,28 +41,15 @@ impl Ratio {
 
     /// Takes in one stratum of one scrape. An arm without requests makes no difference.
     pub fn update(&mut self, seen: &Exposure) {
-        if !seen.compares() {
-            return;
+        if let Some(factor) = log_factor(seen, self.tolerated, self.absolute) {
+            self.add(&factor, 1.0);
         }
-        let grid = &*GRID;
-        let scaled = self.tolerated * seen.canary;
-        let events = seen.canary_events + seen.baseline_events;
-        let at_null = scaled + seen.baseline;
-        let leeway = self.absolute * seen.canary * seen.baseline;
-        // Most scrapes of a healthy service have no event: they need no logarithm at all.
-        if events > 0.0 {
-            for (lane, (h, worse)) in
-                self.lanes.iter_mut().zip(grid.log_ratio.iter().zip(&grid.worse))
-            {
-                let here = scaled * worse + seen.baseline;
-                *lane += seen.canary_events * h
-                    - events * (here / at_null).ln()
-                    - leeway * (worse - 1.0) / here;
-            }
-        } else if leeway > 0.0 {
-            for (lane, worse) in self.lanes.iter_mut().zip(&grid.worse) {
-                *lane -= leeway * (worse - 1.0) / (scaled * worse + seen.baseline);
-            }
+    }
+
+    /// Multiplies by a scrape's factor, or with `sign` -1 takes it back.
+    pub(crate) fn add(&mut self, factor: &Lanes, sign: f64) {
+        for (lane, factor) in self.lanes.iter_mut().zip(factor) {
+            *lane += sign * factor;
         }
     }
 
@@ -70,6 +57,38 @@ impl Ratio {
     pub fn log_e(&self) -> f64 {
         log_mean_exp(&self.lanes)
     }
+}
+
+/// Natural logarithm of one scrape's factor for each alternative; nothing where it is 1 for all.
+///
+/// The tolerated `ratio` may differ from scrape to scrape: each factor by itself has a mean of at most 1 while
+/// the canary's share is at most `ratio` x the baseline's + `absolute`.
+pub(crate) fn log_factor(seen: &Exposure, ratio: f64, absolute: f64) -> Option<Lanes> {
+    if !seen.compares() {
+        return None;
+    }
+    let grid = &*GRID;
+    let scaled = ratio * seen.canary;
+    let events = seen.canary_events + seen.baseline_events;
+    let at_null = scaled + seen.baseline;
+    let leeway = absolute * seen.canary * seen.baseline;
+    let mut factor = [0.0; POINTS];
+    // Most scrapes of a healthy service have no event: they need no logarithm at all.
+    if events > 0.0 {
+        for (lane, (h, worse)) in factor.iter_mut().zip(grid.log_ratio.iter().zip(&grid.worse)) {
+            let here = scaled * worse + seen.baseline;
+            *lane = seen.canary_events * h
+                - events * (here / at_null).ln()
+                - leeway * (worse - 1.0) / here;
+        }
+    } else if leeway > 0.0 {
+        for (lane, worse) in factor.iter_mut().zip(&grid.worse) {
+            *lane = -leeway * (worse - 1.0) / (scaled * worse + seen.baseline);
+        }
+    } else {
+        return None;
+    }
+    Some(factor)
 }
 
 #[cfg(test)]

@@ -7,13 +7,9 @@ use super::Turn;
 use crate::action::{News, Occasion};
 use crate::deployment::{DeploymentId, Outcome};
 use crate::freeze;
-use crate::policy::{EDGE, OnInconclusive};
+use crate::policy::{EDGE, OnInconclusive, Policy, Router};
 use crate::state::{Live, Phase};
 use crate::weight::Weight;
-
-/// The weight may rise, and a bake may end, only on data this recent; older data is stale. Longer
-/// than any scrape interval that the configuration allows.
-const FRESH: SignedDuration = SignedDuration::from_secs(90);
 
 /// Where a suspicious bake is compared again: both arms get the most data per request at one half.
 const COMPARING: Weight = match Weight::from_basis_points(5_000) {
@@ -34,7 +30,7 @@ pub(super) fn due(live: &Live) -> Vec<Timestamp> {
         }
         Phase::Baking { since: Some(since), overdue } => {
             let end = later(*since, live.deployment.canary.policy.bake);
-            let stale = (!overdue).then(|| later(end, FRESH.unsigned_abs()));
+            let stale = (!overdue).then(|| later(end, freshness(live)));
             std::iter::once(end).chain(stale).collect()
         }
         Phase::Comparing { since, overdue, .. } => {
@@ -51,6 +47,20 @@ pub(super) fn due(live: &Live) -> Vec<Timestamp> {
 
 fn later(at: Timestamp, by: std::time::Duration) -> Timestamp {
     at.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+/// Data of at most this age is fresh.
+fn freshness(live: &Live) -> std::time::Duration {
+    live.deployment.canary.policy.metrics.freshness()
+}
+
+/// The share of requests that the router gave the canary at a moment, if chance alone decides each one.
+fn expected_share(live: &Live, at: Timestamp) -> Option<f64> {
+    let Router::Proxy(route) = &live.deployment.canary.policy.router;
+    let confirmed = live.shift.confirmed.filter(|confirmed| *confirmed < at);
+    let share = live.shift.weight.share();
+    let left_to_chance = route.sticky_cookie.is_none() && 0.0 < share && share < 1.0;
+    (confirmed.is_some() && left_to_chance).then_some(share)
 }
 
 fn last_deadline(live: &Live) -> std::time::Duration {
@@ -103,15 +113,16 @@ impl Turn<'_> {
             }
             Phase::Adopting | Phase::Promoting { .. } | Phase::RollingBack(_) => return,
         };
+        live.assessment.expect(expected_share(live, scrape.at));
         live.assessment.observe(&policy.analysis, scrape);
         // What the proxy sees beside the policy's own source says nothing about that source.
-        if scrape.observations.iter().any(of_source) {
+        if scrape.observations.iter().any(|o| of_source(&policy, o)) {
             live.unobserved = None;
         }
-        if has_canary_requests(scrape) {
+        if has_canary_requests(&policy, scrape) {
             live.observed = live.observed.max(Some(scrape.at));
         }
-        if has_both_arms(scrape) {
+        if has_both_arms(&policy, scrape) {
             live.compared = live.compared.max(Some(scrape.at));
         }
         let overall = live.assessment.verdict(&policy.analysis, next.share());
@@ -194,7 +205,7 @@ impl Turn<'_> {
         let fresh = live.unobserved.is_none()
             && live
                 .compared
-                .is_some_and(|at| confirmed < at && self.now <= later(at, FRESH.unsigned_abs()));
+                .is_some_and(|at| confirmed < at && self.now <= later(at, freshness(live)));
         fresh && later(confirmed, at_least) <= self.now && !self.held()
     }
 
@@ -284,13 +295,14 @@ impl Turn<'_> {
         if now < end || held || live.shift.confirmed.is_none() {
             return;
         }
+        let fresh_for = policy.metrics.freshness();
         // Without a bake, passing every step is all that is asked.
         let fresh = policy.bake.is_zero()
-            || live.observed.is_some_and(|at| since < at && end <= later(at, FRESH.unsigned_abs()));
+            || live.observed.is_some_and(|at| since < at && end <= later(at, fresh_for));
         if fresh {
             let bake = SignedDuration::try_from(policy.bake).unwrap_or(SignedDuration::MAX);
             self.promote(format!("passed every step and the bake of {bake:#}"));
-        } else if later(end, FRESH.unsigned_abs()) <= now {
+        } else if later(end, fresh_for) <= now {
             self.inconclusive(
                 Some(verdict),
                 "the bake is over but no canary requests are seen any more",
@@ -300,8 +312,7 @@ impl Turn<'_> {
 
     /// An objective holds the weight and asks a person: it cannot tell a bad canary from a bad day.
     fn breached(&mut self, verdict: &Verdict) {
-        let ask =
-            "resume cannot help here: promote, abort, or wait until the objective is met again";
+        let ask = "resume cannot help here: promote, abort, or wait until it is well again";
         self.wait_for_person(Occasion::Breached, Some(verdict), &verdict.reason, ask);
     }
 
@@ -318,7 +329,7 @@ impl Turn<'_> {
             }
             Phase::Baking { since: Some(since), overdue } => {
                 let bake = live.deployment.canary.policy.bake;
-                (later(later(*since, bake), FRESH.unsigned_abs()), *overdue)
+                (later(later(*since, bake), freshness(live)), *overdue)
             }
             Phase::Adopting
             | Phase::Starting
@@ -418,19 +429,20 @@ impl Turn<'_> {
     }
 }
 
-/// Whether it comes from where the policy reads its metrics, and not from the edge beside it.
-fn of_source(observation: &Observation) -> bool {
-    observation.check != EDGE
+/// Whether it counts requests where the policy reads its metrics: no gauge, which says nothing of traffic,
+/// and nothing that Serin adds beside the source.
+fn of_source(policy: &Policy, observation: &Observation) -> bool {
+    policy.is_of_source(&observation.check) && !matches!(observation.sample, Sample::Gauge { .. })
 }
 
-fn has_both_arms(scrape: &Scrape) -> bool {
-    let has = |arm| scrape.observations.iter().filter(|o| of_source(o)).any(|o| o.arm == arm);
+fn has_both_arms(policy: &Policy, scrape: &Scrape) -> bool {
+    let counted = scrape.observations.iter().filter(|o| of_source(policy, o));
+    let has = |arm| counted.clone().any(|o| o.arm == arm);
     has(Arm::Baseline) && has(Arm::Canary)
 }
 
-fn has_canary_requests(scrape: &Scrape) -> bool {
-    scrape.observations.iter().filter(|o| o.arm == Arm::Canary).any(|o| match &o.sample {
-        Sample::Events { of, .. } => 0 < *of,
-        Sample::Histogram { counts, .. } => counts.iter().any(|c| 0 < *c),
-    })
+/// Requests of the canary, as its source or the proxy at the edge counts them.
+fn has_canary_requests(policy: &Policy, scrape: &Scrape) -> bool {
+    let of_canary = scrape.observations.iter().filter(|o| o.arm == Arm::Canary);
+    of_canary.filter(|o| o.check == EDGE || of_source(policy, o)).any(|o| o.sample.says_something())
 }

@@ -191,16 +191,8 @@ fn policy(dice: Dice) -> Policy {
         1 => Steps::ByHand([1, 5, 25, 50].iter().map(step).collect()),
         n => Steps::Auto { first: weight(if n == 2 { 1 } else { 10 }), deadline },
     };
-    let errors = Check {
-        name: "errors".to_owned(),
-        reads: "errors".to_owned(),
-        test: Test::Errors { ratio: 1.25, absolute: 0.001 },
-    };
-    let latency = Check {
-        name: "latency".to_owned(),
-        reads: "latency".to_owned(),
-        test: Test::Latency { stretch: 0.1, ratio: 1.1 },
-    };
+    let errors = Check::new("errors", Test::Errors { ratio: 1.25, absolute: 0.001 });
+    let latency = Check::new("latency", Test::Latency { stretch: 0.1, ratio: 1.1 });
     let choices = [OnInconclusive::Hold, OnInconclusive::RollBack, OnInconclusive::Promote];
     Policy {
         name: "checkout".to_owned(),
@@ -222,6 +214,7 @@ fn policy(dice: Dice) -> Policy {
             upstream_http2: false,
         }),
         metrics: Metrics::Proxy,
+        sources: BTreeMap::new(),
         steps,
         bake: seconds(0, 120, "bake"),
         analysis: Settings {

@@ -37,6 +37,7 @@ impl Policy {
             .with("falseAlarm", "0.1%")
             .with("bake", "1s")
             .with("checks", "[errors, latency]")
+            .with("warmUp", "0s")
             .with("onFail", "{ revert: push, limits: [\"10 per 1h\"] }")
     }
 

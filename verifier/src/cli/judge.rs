@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(outcome, Ok(Outcome::Fail));
         insta::assert_snapshot!(output, @"
         1970-01-01T00:00:05Z  undecided: errors: 0 % of canary requests failed (0 of 10) against 0.1 % of stable's (9 of 8,812); tolerated is 1.25 x + 0.1 %; evidence -0.1 of 4.6 needed; about 520 more canary requests until 10 % is allowed
-        1970-01-01T00:00:10Z  fail: errors: 3 % of canary requests failed (12 of 399) against 0.1 % of stable's (18 of 17,624); tolerated is 1.25 x + 0.1 %; evidence 15.1 of 4.6 needed
+        1970-01-01T00:00:10Z  fail: errors: 3 % of canary requests failed (12 of 399) against 0.1 % of stable's (18 of 17,624); tolerated is 1.25 x + 0.1 %; evidence 14.9 of 4.6 needed
         ");
         let (outcome, output) = judged(&scrape(5, 1, 9000), true);
         assert_eq!(outcome, Ok(Outcome::Pass));

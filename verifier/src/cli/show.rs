@@ -26,8 +26,12 @@ pub(super) async fn metrics(url: &str, json: bool) -> Exit {
         url: Some(url.to_owned()),
         labels: BTreeMap::new(),
     };
-    let measure =
-        |check: &str, kind| Measure { check: check.to_owned(), kind, source: Source::Auto };
+    let measure = |check: &str, kind| Measure {
+        check: check.to_owned(),
+        kind,
+        source: Source::Auto,
+        strata: Vec::new(),
+    };
     let subject = Subject {
         id: "validate".to_owned(),
         service: "validate".to_owned(),

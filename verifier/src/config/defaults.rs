@@ -44,6 +44,9 @@ pub(super) const VERSION_LABEL: &str = "version";
 /// `spec.metrics.prometheus.interval`: the scrape interval of Prometheus' own examples.
 pub(super) const PROMETHEUS_INTERVAL: Duration = seconds(15);
 
+/// `spec.metrics.store.interval`: stores keep whole minutes.
+pub(super) const STORE_INTERVAL: Duration = seconds(60);
+
 /// `spec.steps.auto.first`: one request in a hundred; the evidence decides about more.
 pub(super) const FIRST: Percent = Percent::whole(1);
 
@@ -79,6 +82,24 @@ pub(super) const LATENCY_STRETCH: Percent = Percent::whole(10);
 
 /// `latency.tolerance.ratio`: a tenth more slow requests, beyond the stretch.
 pub(super) const LATENCY_RATIO: f64 = 1.1;
+
+/// `restarts.tolerance.ratio`: restarts come in ones; twice as many is the least that shows.
+pub(super) const RESTARTS_RATIO: f64 = 2.0;
+
+/// `gauge.for`: longer than a garbage collection or a burst.
+pub(super) const GAUGE_FOR: Duration = minutes(2);
+
+/// `latency.warmUp`: caches and compilers need some seconds; slow first requests are no regression.
+pub(super) const LATENCY_WARM_UP: Duration = seconds(30);
+
+/// `warmUp` of other checks: cold caches make no errors.
+pub(super) const WARM_UP: Duration = Duration::ZERO;
+
+/// `latency.quantile` with Kayenta's judge: the tail that people feel.
+pub(super) const QUANTILE: f64 = 0.99;
+
+/// `kayenta.outliers` with `remove`: Kayenta's own.
+pub(super) const OUTLIER_FACTOR: f64 = 3.0;
 
 /// `spec.onFail.limits`: a second revert within half an hour, or a fourth in a day, means that
 /// something other than the commits is wrong.

@@ -3,15 +3,20 @@
 //! Secrets are resolved while reading, so that an instance that starts has all it needs, and a
 //! missing one is told with its place in the file like any other problem.
 
+mod providers;
 mod repositories;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+pub(super) use self::providers::STORES;
+pub use self::providers::{
+    AwsKeys, Bounds, CloudWatch, Datadog, Dynatrace, DynatraceApi, Elastic, Endpoint, Graphite,
+    HttpStore, Influx, InfluxVersion, JsonPointers, Login, NewRelic, NewRelicRegion,
+    PrometheusServer, Provider, ProviderKind, Signing, TimeFormat,
+};
 pub use self::repositories::{Author, Credentials, Pushing, Repository};
 use super::node::Node;
-use super::policy::{duration, duration_within};
 use super::reader::{At, Fields, Wrong};
 use super::secret::{self, Reference, Secret};
 use super::source::Source;
@@ -40,55 +45,6 @@ pub struct Instance {
     pub api_token: Option<Secret>,
     /// Where own traces are sent (OTLP over HTTP).
     pub otlp: Option<String>,
-}
-
-/// A server that observations come from.
-#[derive(Debug, Clone)]
-pub struct Provider {
-    /// Unique; policies refer to it.
-    pub name: String,
-    /// What it is.
-    pub kind: ProviderKind,
-}
-
-/// What a provider is.
-#[derive(Debug, Clone)]
-pub enum ProviderKind {
-    /// A Prometheus server or one that answers like it.
-    Prometheus(PrometheusServer),
-}
-
-/// How a Prometheus server is asked.
-#[derive(Debug, Clone)]
-pub struct PrometheusServer {
-    /// Base URL, without a slash at its end.
-    pub url: String,
-    /// How Serin proves who it is.
-    pub login: Login,
-    /// Further headers, e.g. a tenant.
-    pub headers: Vec<(String, String)>,
-    /// Longest wait for an answer.
-    pub timeout: Duration,
-    /// How old samples must be before they are believed to be complete.
-    pub settle: Duration,
-    /// How often the server scrapes: five times that without a sample is stale.
-    pub interval: Duration,
-}
-
-/// How Serin proves who it is.
-#[derive(Debug, Clone)]
-pub enum Login {
-    /// Not at all.
-    None,
-    /// `Authorization: Bearer`.
-    Bearer(Secret),
-    /// User and password.
-    Basic {
-        /// The user.
-        user: String,
-        /// The password.
-        password: Secret,
-    },
 }
 
 /// Whom to tell.
@@ -150,8 +106,8 @@ pub(super) fn read<'a>(
         let repositories = fields
             .required("repositories", example)
             .and_then(|at| repositories::read(&at, context));
-        let providers =
-            fields.or("providers", vec![], |at| named(at, |fields| provider(fields, context)));
+        let providers = fields
+            .or("providers", vec![], |at| named(at, |fields| providers::read(fields, context)));
         let notifiers =
             fields.or("notifiers", vec![], |at| named(at, |fields| notifier(fields, context)));
         let hooks_secret = one_secret(fields, "hooks", "secretFrom", context);
@@ -283,78 +239,10 @@ fn unique<T: From<(String, K)>, K>(things: Vec<(String, K)>) -> Vec<T> {
     things.into_iter().map(T::from).collect()
 }
 
-impl From<(String, ProviderKind)> for Provider {
-    fn from((name, kind): (String, ProviderKind)) -> Self {
-        Self { name, kind }
-    }
-}
-
 impl From<(String, NotifierKind)> for Notifier {
     fn from((name, kind): (String, NotifierKind)) -> Self {
         Self { name, kind }
     }
-}
-
-fn provider(fields: &Fields<'_>, context: Context<'_>) -> Option<ProviderKind> {
-    let at = fields.required("prometheus", "prometheus: { url: http://127.0.0.1:9090 }")?;
-    at.map("a map, e.g. { url: http://127.0.0.1:9090 }", |fields| {
-        let login = login(fields, context);
-        let headers = fields.or("headers", vec![], headers);
-        let second = Duration::from_secs(1);
-        let timeout = fields.or("timeout", defaults::PROVIDER_TIMEOUT, |at| {
-            duration_within(at, second / 10, 60 * second)
-        });
-        let settle = fields.or("settle", defaults::PROVIDER_SETTLE, duration);
-        let interval = fields.or("scrapeInterval", defaults::PROMETHEUS_INTERVAL, |at| {
-            duration_within(at, second, 60 * second)
-        });
-        let url = fields.required("url", "url: http://127.0.0.1:9090").and_then(|at| url(&at))?;
-        Some(ProviderKind::Prometheus(PrometheusServer {
-            url,
-            login,
-            headers,
-            timeout,
-            settle,
-            interval,
-        }))
-    })?
-}
-
-fn login(fields: &Fields<'_>, context: Context<'_>) -> Login {
-    let (bearer, basic) = (fields.get("bearerFrom"), fields.get("basic"));
-    if let (Some(_), Some(at)) = (&bearer, &basic) {
-        at.wrong(Wrong::new("`bearerFrom` and `basic` cannot both be used", "keep one of them"));
-    }
-    let bearer = bearer.and_then(|at| secret(&at, context)).map(Login::Bearer);
-    let basic = basic.and_then(|at| {
-        at.map("a map, e.g. { user: serin, passwordFrom: { env: NAME } }", |fields| {
-            let user = fields
-                .required("user", "user: serin")
-                .and_then(|at| at.parse("a user", values::line));
-            let example = "passwordFrom: { env: NAME }";
-            let password =
-                fields.required("passwordFrom", example).and_then(|at| secret(&at, context));
-            Some(Login::Basic { user: user?, password: password? })
-        })?
-    });
-    bearer.or(basic).unwrap_or(Login::None)
-}
-
-fn headers(at: &At<'_>) -> Option<Vec<(String, String)>> {
-    let mut headers = vec![];
-    for (_, name, value) in at.entries("a map, e.g. { X-Scope-OrgID: shop }")? {
-        if secret::names_secret(name) {
-            at.source().hide(value.span());
-            let hint = "use bearerFrom or basic, which take their secrets by reference";
-            let message =
-                format!("the header `{name}` holds a secret, which does not belong in this file");
-            at.source().problem(value.span(), value.key(), message, Some(hint.to_owned()));
-        } else {
-            let header = values::header(name).map_err(|wrong| value.wrong(wrong)).ok();
-            headers.extend(header.zip(value.parse("a value", values::header_value)));
-        }
-    }
-    Some(headers)
 }
 
 fn notifier(fields: &Fields<'_>, context: Context<'_>) -> Option<NotifierKind> {

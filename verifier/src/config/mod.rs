@@ -25,9 +25,12 @@ use std::path::Path;
 
 use rollout::policy::{Policy, Router};
 
+use self::instance::STORES;
 pub use self::instance::{
-    Author, Credentials, Instance, Login, Notifier, NotifierKind, PrometheusServer, Provider,
-    ProviderKind, Pushing, Repository,
+    Author, AwsKeys, Bounds, CloudWatch, Credentials, Datadog, Dynatrace, DynatraceApi, Elastic,
+    Endpoint, Graphite, HttpStore, Influx, InfluxVersion, Instance, JsonPointers, Login, NewRelic,
+    NewRelicRegion, Notifier, NotifierKind, PrometheusServer, Provider, ProviderKind, Pushing,
+    Repository, Signing, TimeFormat,
 };
 pub use self::problem::{Colour, Excerpt, Problem, render_problems};
 pub use self::secret::{Reference, Secret, SecretError, resolve};
@@ -210,8 +213,27 @@ fn referred(source: &Source<'_>, read: &policy::Read, instance: &Instance) {
         let known = instance.notifiers.iter().map(|notifier| &*notifier.name).collect();
         note(*span, "spec.notify", "notifier", name, known);
     }
-    if let Some((span, name)) = &read.provider {
+    let Some(named) = &read.provider else { return };
+    let name = &named.provider;
+    let kind = if named.prometheus { "prometheus" } else { "store" };
+    let key = format!("spec.metrics.{kind}.provider");
+    let Some(provider) = instance.providers.iter().find(|provider| provider.name == *name) else {
         let known = instance.providers.iter().map(|provider| &*provider.name).collect();
-        note(*span, "spec.metrics.prometheus.provider", "provider", name, known);
+        return note(named.at, &key, "provider", name, known);
+    };
+    let is = provider.kind.name();
+    if (is == "prometheus") != named.prometheus {
+        let other = if named.prometheus { "store" } else { "prometheus" };
+        let message = format!("serin.yaml says that `{name}` is of the kind `{is}`");
+        let hint = format!("write {other}: {{ provider: {name} }}");
+        return source.problem(named.at, &key, message, Some(hint));
+    }
+    for (span, measure) in &read.usual {
+        if let Some(hint) = provider.kind.needs(*measure) {
+            let message =
+                format!("a store of the kind `{is}` has no usual place for {}", measure.name());
+            let hint = Some(format!("write {hint}"));
+            source.problem(span.unwrap_or(named.at), "spec.checks", message, hint);
+        }
     }
 }

@@ -5,11 +5,14 @@
 
 mod checks;
 mod freezes;
+mod metrics;
 mod on_fail;
 mod serving;
 mod steps;
 
+pub(super) use self::checks::{DIRECTIONS, MEASURES, Measure, NAN_STRATEGIES, UNITS};
 pub(super) use self::freezes::DAYS;
+pub(super) use self::metrics::Named as Provided;
 pub(super) use self::serving::boolean;
 
 use std::time::Duration;
@@ -17,6 +20,7 @@ use std::time::Duration;
 use analysis::Settings;
 use rollout::policy::{OnInconclusive, Policy};
 
+use self::checks::Checks;
 use super::node::Node;
 use super::problem::quote;
 use super::reader::{At, Fields, Wrong};
@@ -34,8 +38,10 @@ pub(super) struct Read {
     pub(super) listen: Option<Span>,
     /// Each name in `notify`.
     pub(super) notify: Vec<(Span, String)>,
-    /// The Prometheus server that `metrics` names.
-    pub(super) provider: Option<(Span, String)>,
+    /// The provider that `metrics` names.
+    pub(super) provider: Option<Provided>,
+    /// What checks look for among the usual metrics, and where that is written.
+    pub(super) usual: Vec<(Option<Span>, Measure)>,
 }
 
 /// The only version of the document so far.
@@ -98,7 +104,10 @@ fn read_spec(fields: &Fields<'_>, name: Span, text: String) -> Option<Read> {
     let target = fields.required("target", "target: { process: { command: [./service] } }");
     let target = target.and_then(|at| serving::target(&at));
     let (router, listen) = serving::router(fields.get("router").as_ref());
-    let (metrics, provider) = serving::metrics(fields.get("metrics").as_ref());
+    let (metrics, provider) = metrics::read(fields.get("metrics").as_ref(), &text);
+    let warm_up = fields.get("warmUp").and_then(|at| checks::warm_up(&at));
+    let Checks { all: checks, sources, usual } =
+        checks::read(fields.get("checks").as_ref(), &metrics, warm_up);
     let (steps_at, harm_at) = (fields.get("steps"), fields.get("harm"));
     let steps = steps::read(steps_at.as_ref());
     let harm = harm_at.as_ref().and_then(harm).unwrap_or(defaults::HARM);
@@ -118,7 +127,7 @@ fn read_spec(fields: &Fields<'_>, name: Span, text: String) -> Option<Read> {
             "harmful steps that may be taken",
         )
         .share(),
-        checks: checks::read(fields.get("checks").as_ref()),
+        checks,
     };
     let bake = fields.or("bake", defaults::BAKE, duration);
     let on_fail = fields.or("onFail", on_fail::default(), on_fail::read);
@@ -136,6 +145,7 @@ fn read_spec(fields: &Fields<'_>, name: Span, text: String) -> Option<Read> {
         target: target?,
         router,
         metrics,
+        sources,
         steps,
         bake,
         analysis,
@@ -144,7 +154,7 @@ fn read_spec(fields: &Fields<'_>, name: Span, text: String) -> Option<Read> {
         freezes,
         notify: notify.iter().map(|(_, name)| name.clone()).collect(),
     };
-    Some(Read { policy, name, listen, notify, provider })
+    Some(Read { policy, name, listen, notify, provider, usual })
 }
 
 /// A duration.

@@ -389,7 +389,8 @@ pub(super) fn near<'n>(written: &str, names: &[&'n str]) -> Option<&'n str> {
     let meant = |name: &&str| FROM_OTHER_TOOLS.contains(&(written, *name));
     let distance = |name: &str| strsim::damerau_levenshtein(&plain(written), &plain(name));
     // A third of the letters may be wrong, as in `dedline`; with more of them any word is near.
-    let close = |name: &&str| distance(name) <= (name.len() / 3).max(1);
+    // Of a single letter nothing would be left.
+    let close = |name: &&str| 1 < name.len() && distance(name) <= (name.len() / 3).max(1);
     let by_distance = names.iter().copied().filter(close).min_by_key(|name| distance(name));
     names.iter().copied().find(meant).or(by_distance)
 }

@@ -175,7 +175,7 @@ fn hide_below(source: &Source<'_>, node: &Node, secrecy: Secrecy) {
 }
 
 /// Words in the name of a key whose value is a secret.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 14] = [
     "secret",
     "token",
     "password",
@@ -184,6 +184,8 @@ const NAMES: [&str; 12] = [
     "bearer",
     "webhook",
     "apikey",
+    "applicationkey",
+    "accesskey",
     "api_key",
     "api-key",
     "authorization",

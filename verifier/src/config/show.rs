@@ -1,12 +1,13 @@
 //! A policy with every default filled in, as YAML with comments that reads back as the same policy.
 
-use std::fmt::Write;
-use std::time::Duration;
+mod checks;
 
-use analysis::{Check, OnBreach, Test};
+use std::fmt::Write;
+
 use rollout::freeze::{Freeze, Window};
 use rollout::policy::{
     Metrics, OnInconclusive, Policy, ProcessTarget, ProxyRoute, Revert, Router, Steps, Target,
+    VersionText,
 };
 
 use super::policy::DAYS;
@@ -44,7 +45,7 @@ pub fn show_policy(policy: &Policy) -> String {
     page.line(1, &format!("falsePromotion: {}", percent(settings.false_promotion)));
     page.note("What is compared, and how much worse the canary may be.");
     page.line(1, "checks:");
-    settings.checks.iter().for_each(|each| check(&mut page, each));
+    checks::write(&mut page, policy);
     on_fail(&mut page, policy);
     let on_inconclusive = match policy.on_inconclusive {
         OnInconclusive::Hold => "hold",
@@ -111,7 +112,7 @@ fn router(page: &mut Page, route: &ProxyRoute) {
 }
 
 fn metrics(page: &mut Page, metrics: &Metrics) {
-    page.note("Where observations come from: proxy, scrape or prometheus.");
+    page.note("Where observations come from: proxy, scrape, otlp, prometheus or store.");
     match metrics {
         Metrics::Proxy => page.line(1, "metrics: proxy"),
         Metrics::Scrape { path, interval } => {
@@ -125,14 +126,34 @@ fn metrics(page: &mut Page, metrics: &Metrics) {
                 ),
             );
         }
-        Metrics::Prometheus { provider, version_label, labels, interval } => {
+        Metrics::Otlp { service } => {
+            page.line(1, "metrics:");
+            page.line(2, &format!("otlp: {{ service: {} }}", text(service)));
+        }
+        Metrics::Prometheus { provider, version_label, labels, interval, version } => {
             page.line(1, "metrics:");
             page.line(2, "prometheus:");
             page.line(3, &format!("provider: {}", text(provider)));
             page.line(3, &format!("versionLabel: {}", text(version_label)));
+            page.line(3, &format!("version: {}", version_text(*version)));
             page.line(3, &format!("labels: {}", map(labels.iter())));
             page.line(3, &format!("interval: {}", show_duration(*interval)));
         }
+        Metrics::Store { provider, labels, version, interval } => {
+            page.line(1, "metrics:");
+            page.line(2, "store:");
+            page.line(3, &format!("provider: {}", text(provider)));
+            page.line(3, &format!("version: {}", version_text(*version)));
+            page.line(3, &format!("labels: {}", map(labels.iter())));
+            page.line(3, &format!("interval: {}", show_duration(*interval)));
+        }
+    }
+}
+
+fn version_text(version: VersionText) -> &'static str {
+    match version {
+        VersionText::Full => "full",
+        VersionText::Short => "short # the first seven digits of the revision",
     }
 }
 
@@ -160,39 +181,6 @@ fn steps(page: &mut Page, steps: &Steps) {
             }
         }
     }
-}
-
-fn check(page: &mut Page, check: &Check) {
-    let breach = |on_breach| match on_breach {
-        OnBreach::Pause => "pause",
-        OnBreach::RollBack => "rollBack",
-    };
-    let (kind, test) = match check.test {
-        Test::Errors { ratio, absolute } => {
-            ("errors", format!("tolerance: {{ ratio: {ratio}, absolute: {} }}", percent(absolute)))
-        }
-        Test::Latency { stretch, ratio } => {
-            ("latency", format!("tolerance: {{ stretch: {}, ratio: {ratio} }}", percent(stretch)))
-        }
-        Test::ErrorObjective { at_most, on_breach } => {
-            let objective = Percent::from_share(at_most).rest();
-            ("errors", format!("objective: {objective}, onBreach: {}", breach(on_breach)))
-        }
-        Test::LatencyObjective { threshold, at_most, on_breach } => {
-            let objective = Percent::from_share(at_most).rest();
-            let threshold =
-                show_duration(Duration::try_from_secs_f64(threshold).unwrap_or_default());
-            (
-                "latency",
-                format!(
-                    "objective: {objective}, threshold: {threshold}, onBreach: {}",
-                    breach(on_breach)
-                ),
-            )
-        }
-    };
-    page.line(2, &format!("- name: {}", text(&check.name)));
-    page.line(3, &format!("{kind}: {{ {test} }}"));
 }
 
 fn on_fail(page: &mut Page, policy: &Policy) {

@@ -53,9 +53,9 @@ mod bad_policies {
     use super::*;
 
     bad_policies! {
-        anchors bomb braces checks contradictions first_good_then_broken foreign freezes indentation missing
-        no_step not_yet objectives_only open_bracket open_quote secrets serving star steps tab two_names
-        units unknown_keys wrong_types
+        anchors bomb braces checks contradictions first_good_then_broken foreign freezes indentation kayenta
+        missing no_step not_yet objectives_only open_bracket open_quote secrets serving source_names
+        source_objective source_of_proxy source_of_store sources star steps tab two_names units unknown_keys wrong_types
     }
 }
 
@@ -73,5 +73,5 @@ macro_rules! bad_instances {
 mod bad_instances {
     use super::*;
 
-    bad_instances! { broken_secret empty open_to_all repositories secrets two_documents }
+    bad_instances! { broken_secret empty open_to_all providers repositories secrets two_documents }
 }

@@ -260,3 +260,83 @@ pub(super) fn whole(low: u64, high: u64) -> impl Fn(&str) -> Result<u64, Wrong> 
         }
     }
 }
+
+/// What multiplies a quantity; a byte's `B` may follow.
+const FACTORS: [(&str, f64); 10] = [
+    ("", 1.0),
+    ("k", 1e3),
+    ("M", 1e6),
+    ("G", 1e9),
+    ("T", 1e12),
+    ("Ki", 1_024.0),
+    ("Mi", 1_048_576.0),
+    ("Gi", 1_073_741_824.0),
+    ("Ti", 1_099_511_627_776.0),
+    ("%", 0.01),
+];
+
+/// No gauge of a service is larger.
+const LARGEST_QUANTITY: f64 = 1e18;
+
+/// A value of a gauge from text such as `1.5GB`, `512Mi`, `80%` or `0.8`; not negative.
+pub(super) fn quantity(text: &str) -> Result<f64, Wrong> {
+    let example = "write a number, with k, M, G, Ki, Mi, Gi or % behind it where that suits, e.g. 1.5GB, 512Mi or 80%";
+    let wrong = || Wrong::new(format!("{} is not a quantity", quote(text)), example);
+    let digits = text.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
+    let (number, unit) = (&text[..digits], text[digits..].trim_start());
+    if text.starts_with('-') {
+        return Err(Wrong::new(format!("{} is negative", quote(text)), example));
+    }
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let bare = unit.strip_suffix('B').unwrap_or(unit);
+    let factor = FACTORS.iter().find(|(name, _)| *name == bare || *name == unit);
+    let Some((_, factor)) = factor else {
+        let letters = unit.trim_end_matches(['b', 'B']);
+        let slip = FACTORS.iter().find(|(name, _)| name.eq_ignore_ascii_case(letters));
+        return Err(match slip {
+            Some((name, _)) => Wrong::new(
+                format!("{} is not a quantity", quote(text)),
+                format!("the unit `{unit}` is written {name}B"),
+            ),
+            None => wrong(),
+        });
+    };
+    let value = number * factor;
+    if value > LARGEST_QUANTITY {
+        return Err(Wrong::new(format!("{} is out of range", quote(text)), example));
+    }
+    Ok(value)
+}
+
+/// Larger numbers are slips of the pen.
+const LARGEST_NUMBER: f64 = 1e9;
+
+/// A number that is not negative, e.g. `1.1`.
+pub(super) fn number(text: &str) -> Result<f64, Wrong> {
+    let example = "write a number, e.g. 1.1";
+    match text.parse::<f64>() {
+        Ok(number) if (0.0..=LARGEST_NUMBER).contains(&number) => Ok(number.abs()),
+        Ok(number) if number.is_finite() => {
+            Err(Wrong::new(format!("{} is out of range", quote(text)), example))
+        }
+        _ => Err(Wrong::new(format!("{} is not a number", quote(text)), example)),
+    }
+}
+
+/// A quantile as a share, from text such as `p99` or `p99.9`.
+pub(super) fn quantile(text: &str) -> Result<f64, Wrong> {
+    let example = "write p and a percentage between 0 and 100, e.g. p99 or p99.9";
+    let wrong = || Wrong::new(format!("{} is not a quantile", quote(text)), example);
+    let percent = text.strip_prefix('p').map(|digits| Percent::parse(&format!("{digits}%")));
+    match percent {
+        Some(Ok(percent)) if Percent::whole(0) < percent && percent < Percent::whole(100) => {
+            Ok(percent.share())
+        }
+        Some(_) | None => Err(wrong()),
+    }
+}
+
+/// A quantile as text, e.g. `p99.9`.
+pub(super) fn show_quantile(share: f64) -> String {
+    format!("p{}", Percent::from_share(share).to_string().trim_end_matches('%'))
+}

@@ -204,6 +204,41 @@ pub(super) fn label(text: &str) -> Result<String, Wrong> {
     Err(Wrong::new(format!("{} is not a label", quote(text)), hint))
 }
 
+/// A name of a metric; OpenTelemetry's have dots.
+pub(super) fn metric(text: &str) -> Result<String, Wrong> {
+    let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b':' | b'.');
+    let starts = text.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '_' | ':'));
+    if starts && text.len() <= 200 && text.bytes().all(inner) {
+        return Ok(text.to_owned());
+    }
+    let hint = if text.contains('{') {
+        "write the name alone, and its labels in a map beside it: labels: { job: checkout }"
+    } else if text.contains('(') {
+        "write the name of the raw metric; Serin takes the raw counts and their differences itself"
+    } else {
+        "write its name, e.g. http_requests_total"
+    };
+    Err(Wrong::new(format!("{} is not a name of a metric", quote(text)), hint))
+}
+
+/// Bytes; longer than any query that a person writes.
+const LONGEST_QUERY: usize = 4_096;
+
+/// A query in the language of a store; it may take several lines.
+pub(super) fn query(text: &str) -> Result<String, Wrong> {
+    let text = text.trim();
+    let control = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if text.is_empty() {
+        Err(Wrong::new("the query is empty", "write what counts the events"))
+    } else if text.len() > LONGEST_QUERY {
+        Err(Wrong::new(format!("the query is longer than {LONGEST_QUERY} bytes"), "shorten it"))
+    } else if text.contains(control) {
+        Err(Wrong::new("the query holds control characters", "remove them"))
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
 /// A branch of Git.
 pub(super) fn branch(text: &str) -> Result<String, Wrong> {
     let text = line(text)?;

@@ -108,6 +108,7 @@ spec:
   latencyHarm: 0.5%
   falseAlarm: 0.1%
   bake: 3s
+  warmUp: 0s
   checks: [errors, latency]
   onFail: {{ revert: push, limits: ["10 per 1h"] }}
 "#,

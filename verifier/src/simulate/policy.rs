@@ -16,7 +16,7 @@ use super::words::{duration, number, percent, quote, weight};
 
 const KEYS: &str = "steps, first, atLeast, deadline, bake, harm, latencyHarm, falseAlarm, \
                     falsePromotion, checks, errors.ratio, errors.absolute, latency.stretch, \
-                    latency.ratio, objective, onInconclusive, revert, limit, irreversible";
+                    latency.ratio, objective, warmUp, onInconclusive, revert, limit, irreversible";
 
 /// The policy as far as a script has set it.
 #[derive(Debug, Clone)]
@@ -30,6 +30,7 @@ pub(super) struct Draft {
     errors: (f64, f64),
     latency: (f64, f64),
     objective: Option<f64>,
+    warm_up: Duration,
 }
 
 impl Draft {
@@ -45,6 +46,8 @@ impl Draft {
             errors: (1.25, 0.001),
             latency: (0.1, 1.1),
             objective: None,
+            // Versions of a script are warm from the start, unless it says otherwise.
+            warm_up: Duration::ZERO,
         }
     }
 
@@ -64,6 +67,7 @@ impl Draft {
             "steps" => self.by_hand = value.split(',').map(weight).collect::<Result<_, _>>()?,
             "first" => self.first = weight(value)?,
             "atLeast" => self.at_least = duration(value)?,
+            "warmUp" => self.warm_up = duration(value)?,
             "deadline" => self.deadline = duration(value)?,
             "bake" => self.policy.bake = duration(value)?,
             "harm" => analysis.harm = percent(value)?,
@@ -134,20 +138,20 @@ impl Draft {
         let mut checks: Vec<Check> = self
             .checks
             .iter()
-            .map(|name| Check {
-                name: name.clone(),
-                reads: name.clone(),
-                test: if name == "errors" {
+            .map(|name| {
+                let test = if name == "errors" {
                     Test::Errors { ratio: self.errors.0, absolute: self.errors.1 }
                 } else {
                     Test::Latency { stretch: self.latency.0, ratio: self.latency.1 }
-                },
+                };
+                Check { warm_up: self.warm_up, ..Check::new(name, test) }
             })
             .collect();
         checks.extend(self.objective.map(|at_most| Check {
             name: "objective".to_owned(),
             reads: "errors".to_owned(),
             test: Test::ErrorObjective { at_most, on_breach: OnBreach::Pause },
+            warm_up: self.warm_up,
         }));
         checks
     }
@@ -199,6 +203,7 @@ fn defaults() -> Policy {
             upstream_http2: false,
         }),
         metrics: Metrics::Proxy,
+        sources: BTreeMap::new(),
         steps: Steps::ByHand(Vec::new()),
         bake: Duration::from_mins(30),
         analysis: Settings {

@@ -182,8 +182,13 @@ fn evidence(points: &[&Point], across: &impl Fn(Timestamp) -> f64) -> Evidence {
 fn tolerance(checks: &[Check], name: &str) -> Option<f64> {
     let check = checks.iter().find(|check| check.name == name)?;
     match check.test {
-        Test::Errors { ratio, .. } | Test::Latency { ratio, .. } => Some(ratio),
-        Test::ErrorObjective { .. } | Test::LatencyObjective { .. } => None,
+        Test::Errors { ratio, .. } | Test::Latency { ratio, .. } | Test::Restarts { ratio } => {
+            Some(ratio)
+        }
+        Test::ErrorObjective { .. }
+        | Test::LatencyObjective { .. }
+        | Test::Gauge { .. }
+        | Test::Kayenta(_) => None,
     }
 }
 

@@ -9,6 +9,7 @@ mod assets;
 mod chart;
 mod hooks;
 mod orders;
+mod otlp;
 mod pages;
 mod past;
 mod probes;
@@ -24,6 +25,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use analysis_providers::otlp::Otlp;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderName, HeaderValue, header};
@@ -66,6 +68,7 @@ pub struct App {
     stories: past::Stories,
     endings: past::Endings,
     streams: Arc<Semaphore>,
+    metrics: otlp::Receiver,
     stopping: watch::Sender<bool>,
 }
 
@@ -85,6 +88,7 @@ impl App {
             stories: past::Stories::new(reader.clone(), board.clone()),
             endings: past::Endings::new(reader.clone()),
             streams: Arc::new(Semaphore::new(stream::MOST_STREAMS)),
+            metrics: otlp::Receiver::default(),
             stopping: watch::Sender::new(false),
             performer,
             board,
@@ -93,6 +97,13 @@ impl App {
             nudge,
             proxy,
         }
+    }
+
+    /// Hands metrics that services push to this provider; without it they are taken in and not used.
+    #[must_use]
+    pub fn with_otlp(mut self, otlp: Arc<Otlp>) -> Self {
+        self.metrics = otlp::Receiver::new(otlp);
+        self
     }
 }
 
@@ -122,6 +133,8 @@ fn router(app: Arc<App>) -> Router {
         .route("/readyz", get(probes::ready))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .merge(hooks)
+        // It bounds its bodies itself.
+        .route("/v1/metrics", post(otlp::metrics))
         .layer(middleware::from_fn(in_time))
         .layer(middleware::from_fn_with_state(app.clone(), access::guard))
         .layer(middleware::from_fn_with_state(app.clone(), present))
@@ -130,7 +143,7 @@ fn router(app: Arc<App>) -> Router {
 
 /// Whether programs ask here, so that errors are JSON.
 fn for_programs(path: &str) -> bool {
-    ["/api/", "/hooks/", "/metrics", "/healthz", "/readyz", "/static/"]
+    ["/api/", "/hooks/", "/v1/", "/metrics", "/healthz", "/readyz", "/static/"]
         .iter()
         .any(|start| path.starts_with(start))
 }
@@ -151,7 +164,8 @@ async fn present(State(app): State<Arc<App>>, request: Request, next: Next) -> R
         .headers()
         .get(header::CONTENT_TYPE)
         .is_some_and(|t| t.as_bytes().starts_with(b"text/html"));
-    if (status.is_client_error() || status.is_server_error()) && !is_page {
+    let is_final = is_page || response.extensions().get::<otlp::Answer>().is_some();
+    if (status.is_client_error() || status.is_server_error()) && !is_final {
         let problem = response.extensions().get::<Problem>().cloned();
         let problem = problem.unwrap_or_else(|| Problem::of_status(status, &path));
         let allowed = response.headers().get(header::ALLOW).cloned();

@@ -83,6 +83,44 @@ fn both_arms_read_the_same_family() {
 }
 
 #[test]
+fn a_native_histogram_is_preferred_where_both_arms_have_it() {
+    let both: &[&str] = &[
+        r#"http_request_duration_seconds{code="200"} 1"#,
+        r#"http_request_duration_seconds_bucket{code="200"} 1"#,
+        r#"http_request_duration_seconds_count{code="200"} 1"#,
+    ];
+    let classic = &both[1..];
+    let native = &both[..1];
+    let summary: &[&str] = &[r#"http_request_duration_seconds{code="200",quantile="0.99"} 1"#];
+    let mut text = String::new();
+    for (name, arms) in [
+        ("both", [both, both]),
+        ("only native", [native, native]),
+        ("native in one arm", [both, classic]),
+        ("a summary", [summary, summary]),
+    ] {
+        for kind in [MeasureKind::Errors, MeasureKind::Latency] {
+            writeln!(text, "{name}, {kind:?}: {}", told(kind, &arms)).unwrap();
+        }
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn restarts_are_told_by_the_start_of_the_process_or_by_counters() {
+    let shown: &[&str] =
+        &["process_start_time_seconds 1.7e9", r#"http_requests_total{code="200"} 1"#];
+    let counters = &shown[1..];
+    let mut text = String::new();
+    let pairs =
+        [[shown, shown], [shown, &[]], [shown, counters], [counters, counters], [&[], &[]]];
+    for arms in pairs {
+        writeln!(text, "{}", told(MeasureKind::Restarts, &arms)).unwrap();
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
 fn the_readme_shows_the_table() {
     let readme = include_str!("../../README.md");
     let missing: Vec<String> = TABLE
@@ -102,9 +140,13 @@ fn candidates_are_exactly_what_the_query_names() {
     assert!(is_candidate("shop_http_requests_total"));
     assert!(is_candidate("http_request_duration_seconds_bucket"));
     assert!(!is_candidate("http_request_duration_seconds_sum"));
+    assert!(!is_candidate("http_request_duration_seconds"), "a page has no native histograms");
     assert!(!is_candidate("process_start_time_seconds"));
     let names = Selector::parse(&format!("{{__name__=\"x\",a=~\"{}\"}}", names())).unwrap();
     let fits = |name: &str| names.selects(&Series::new("x", vec![("a".into(), name.into())]));
     assert!(fits("shop_http_requests_total") && fits("http_server_duration_count"));
+    assert!(fits("http_request_duration_seconds") && fits("shop_http_request_duration_seconds"));
+    assert!(fits("process_start_time_seconds"), "for restarts");
+    assert!(!fits("http_request_duration_seconds_sum") && !fits("http_requests_total_bucket"));
     assert!(!fits("process_cpu_seconds_total"));
 }

@@ -1,10 +1,13 @@
 //! The PromQL that is asked, for as many subjects at once as share its shape.
+//!
+//! Few subjects are named one by one (`version=~"4f2c1a9|9b1d0c3"`). Many are asked for with the label alone
+//! (`version=~".+"`) and told apart here, so that one query serves them all, however many there are. Where that
+//! answer is too large, because the store holds much that nobody asked about, they are named again, some at a
+//! time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
-
-use analysis::Arm;
 
 use crate::families;
 use crate::page::STARTED;
@@ -12,7 +15,8 @@ use crate::reads::Reads;
 use crate::selector::{Series, escaped, quoted};
 use crate::subject::{Instance, Subject};
 
-/// Most subjects in one query: keeps it within some kilobytes and its answer within some megabytes.
+/// Most subjects that are named one by one in a query: keeps it within some kilobytes, below the 16 KiB that
+/// `VictoriaMetrics` takes, and its answer within some megabytes.
 const TOGETHER: usize = 50;
 
 /// One query, before it is written.
@@ -21,11 +25,13 @@ pub(super) struct Ask<'a> {
     shape: Shape,
     /// With their index among all subjects.
     subjects: Vec<(usize, &'a Subject)>,
+    /// Whether subjects are not named one by one.
+    open: bool,
 }
 
 /// What subjects must share to be asked together.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Shape {
+pub(super) struct Shape {
     what: What,
     /// Matchers that a check adds.
     matchers: Vec<String>,
@@ -42,26 +48,36 @@ enum What {
 }
 
 /// The queries that find the metrics of subjects.
-pub(super) fn searches<'a>(subjects: &'a [Subject], due: &[usize]) -> Vec<Ask<'a>> {
+pub(super) fn searches<'a>(
+    subjects: &'a [Subject],
+    due: &[usize],
+    may_open: impl Fn(&Shape) -> bool,
+) -> Vec<Ask<'a>> {
     let shapes = due.iter().flat_map(|index| {
         key_sets(&subjects[*index])
             .into_iter()
             .map(move |keys| (*index, Shape { what: What::Search, matchers: Vec::new(), keys }))
     });
-    together(subjects, shapes)
+    together(subjects, shapes, may_open)
 }
 
 /// The queries that get the samples of subjects.
 pub(super) fn asks<'a>(
     subjects: &'a [Subject],
-    reads: &[Vec<(String, Reads)>],
+    reads: &[Vec<Reads>],
     lookback: Duration,
+    may_open: impl Fn(&Shape) -> bool,
 ) -> Vec<Ask<'a>> {
     let mut shapes = Vec::new();
     for (index, reads) in reads.iter().enumerate() {
         let mut names: BTreeMap<Vec<String>, BTreeSet<String>> = BTreeMap::new();
-        for selector in reads.iter().flat_map(|(_, reads)| reads.selectors()) {
-            names.entry(selector.matchers()).or_default().insert(selector.name.clone());
+        for reads in reads {
+            if reads.counts_restarts() {
+                names.entry(Vec::new()).or_default().insert(STARTED.to_owned());
+            }
+            for selector in reads.selectors() {
+                names.entry(selector.matchers()).or_default().insert(selector.name.clone());
+            }
         }
         for (matchers, mut names) in names {
             if matchers.is_empty() {
@@ -73,7 +89,7 @@ pub(super) fn asks<'a>(
             }
         }
     }
-    together(subjects, shapes)
+    together(subjects, shapes, may_open)
 }
 
 /// The sets of labels that tell the arms of a subject; usually one.
@@ -84,6 +100,7 @@ fn key_sets(subject: &Subject) -> BTreeSet<BTreeSet<String>> {
 fn together(
     subjects: &[Subject],
     shapes: impl IntoIterator<Item = (usize, Shape)>,
+    may_open: impl Fn(&Shape) -> bool,
 ) -> Vec<Ask<'_>> {
     let mut groups: BTreeMap<Shape, BTreeSet<usize>> = BTreeMap::new();
     for (index, shape) in shapes {
@@ -91,10 +108,15 @@ fn together(
     }
     let mut asks = Vec::new();
     for (shape, indices) in groups {
-        let indices: Vec<usize> = indices.into_iter().collect();
-        for chunk in indices.chunks(TOGETHER) {
-            let subjects = chunk.iter().map(|index| (*index, &subjects[*index])).collect();
-            asks.push(Ask { shape: shape.clone(), subjects });
+        let subjects: Vec<_> =
+            indices.into_iter().map(|index| (index, &subjects[index])).collect();
+        // Without a label that tells the arms there is nothing to be open about.
+        let open = subjects.len() > TOGETHER && !shape.keys.is_empty() && may_open(&shape);
+        let ask = Ask { shape, subjects, open };
+        if open || ask.subjects.len() <= TOGETHER {
+            asks.push(ask);
+        } else {
+            asks.extend(ask.named());
         }
     }
     asks
@@ -111,17 +133,30 @@ impl<'a> Ask<'a> {
         !self.shape.matchers.is_empty()
     }
 
-    /// The same for each half of its subjects; `None` for a single one.
-    pub(super) fn halves(&self) -> Option<(Self, Self)> {
+    /// Its shape, where it asks for more than its subjects.
+    pub(super) fn opened(&self) -> Option<&Shape> {
+        self.open.then_some(&self.shape)
+    }
+
+    /// The same in parts, when the whole is too much; empty for a single subject.
+    pub(super) fn parts(&self) -> Vec<Self> {
+        if self.open {
+            return self.named();
+        }
         if self.subjects.len() < 2 {
-            return None;
+            return Vec::new();
         }
         let (first, second) = self.subjects.split_at(self.subjects.len() / 2);
-        let half = |subjects: &[(usize, &'a Subject)]| Self {
-            shape: self.shape.clone(),
-            subjects: subjects.to_vec(),
-        };
-        Some((half(first), half(second)))
+        vec![self.of(first), self.of(second)]
+    }
+
+    /// The same with subjects named one by one.
+    fn named(&self) -> Vec<Self> {
+        self.subjects.chunks(TOGETHER).map(|chunk| self.of(chunk)).collect()
+    }
+
+    fn of(&self, subjects: &[(usize, &'a Subject)]) -> Self {
+        Self { shape: self.shape.clone(), subjects: subjects.to_vec(), open: false }
     }
 
     /// The PromQL.
@@ -140,6 +175,8 @@ impl<'a> Ask<'a> {
             let single = values.first().filter(|_| values.len() == 1);
             matchers.push(if let Some(value) = single {
                 format!("{key}={}", quoted(value))
+            } else if self.open && values.len() > 2 * TOGETHER {
+                format!("{key}=~\".+\"")
             } else {
                 let values: Vec<String> = values.iter().map(|v| escaped(v)).collect();
                 format!("{key}=~{}", quoted(&values.join("|")))
@@ -153,7 +190,7 @@ impl<'a> Ask<'a> {
                 let mut by = String::from("__name__");
                 let labels = families::labels();
                 let keys = self.shape.keys.iter().map(String::as_str);
-                for label in labels.iter().copied().chain(keys).chain(["le"]) {
+                for label in labels.iter().copied().chain(keys) {
                     // Writing to a text cannot fail.
                     let _ = write!(by, ",{label}");
                 }
@@ -170,13 +207,4 @@ fn fits(keys: &BTreeSet<String>, instance: &Instance) -> bool {
 /// Whether a series belongs to an arm's selector.
 pub(super) fn selects(instance: &Instance, series: &Series) -> bool {
     instance.labels.iter().all(|(name, value)| series.label(name) == value)
-}
-
-/// The series of one arm.
-pub(super) fn of_arm(subject: &Subject, arm: Arm, series: &[Series]) -> Vec<Series> {
-    series
-        .iter()
-        .filter(|one| subject.instances.iter().any(|i| i.arm == arm && selects(i, one)))
-        .cloned()
-        .collect()
 }

@@ -1,27 +1,24 @@
-//! What Prometheus answers: the envelope, the samples of each instance, and readings made of them.
+//! What Prometheus answers: the envelope, and series with the samples of counters and native histograms.
+//!
+//! Decoded here and not by `prometheus-http-query` 0.9: its types have no native histograms, refuse a series
+//! that has only such, and drop the store's warnings. Decoding goes straight from the text into series, so that
+//! an answer of 100,000 samples takes some ten milliseconds and little more memory than its numbers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 
-use analysis::Arm;
-use jiff::Timestamp;
-use prometheus_http_query::response::{Data, PromqlResult, RangeVector};
 use reqwest::StatusCode;
-use serde::Deserialize;
+use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer};
 
-use super::query::selects;
-use crate::counters::Reading;
 use crate::error::{FetchError, bounded};
 use crate::http;
-use crate::ledger::Found;
-use crate::page::STARTED;
-use crate::reads::{Key, Reads, Values};
+use crate::reads::native::{NativeBucket, NativeHistogram};
 use crate::selector::Series;
-use crate::subject::Subject;
 
 /// An answer that is no error.
 #[derive(Debug)]
 pub(super) struct Answer {
-    pub(super) data: Data,
+    pub(super) series: Vec<Samples>,
     /// The store's own word that something may be missing.
     pub(super) warnings: Vec<String>,
 }
@@ -31,19 +28,46 @@ pub(super) struct Answer {
 pub(super) enum Failure {
     /// Too much was asked for, or wrongly; the same for fewer subjects may be answered.
     Excessive(FetchError),
+    /// No answer in time; the same for fewer subjects may come earlier.
+    Slow(FetchError),
     /// Anything else.
     Other(FetchError),
+}
+
+impl Failure {
+    /// The error for people.
+    pub(super) fn into_error(self) -> FetchError {
+        match self {
+            Self::Excessive(error) | Self::Slow(error) | Self::Other(error) => error,
+        }
+    }
+}
+
+/// One series with its samples, in the order of time; seconds since 1970.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Samples {
+    pub(super) series: Series,
+    pub(super) numbers: Vec<(f64, f64)>,
+    pub(super) histograms: Vec<(f64, NativeHistogram)>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Envelope {
     status: String,
-    data: Option<PromqlResult>,
+    data: Option<Body>,
     error_type: Option<String>,
     error: Option<String>,
     #[serde(default)]
     warnings: Option<Vec<String>>,
+    /// `VictoriaMetrics`: a storage node did not answer.
+    #[serde(default)]
+    is_partial: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct Body {
+    result: Everything,
 }
 
 /// Reads an answer.
@@ -61,8 +85,11 @@ pub(super) fn decode(
         .map_err(|error| Failure::Other(unreadable(status, &error, shown)))?;
     match (envelope.status.as_str(), envelope.data) {
         ("success", Some(data)) => {
-            let warnings = envelope.warnings.unwrap_or_default();
-            Ok(Answer { data: data.into_inner().0, warnings })
+            let mut warnings = envelope.warnings.unwrap_or_default();
+            if envelope.is_partial == Some(true) {
+                warnings.push("isPartial, a part of the store did not answer".to_owned());
+            }
+            Ok(Answer { series: data.result.0, warnings })
         }
         ("success", None) => {
             Err(Failure::Other(FetchError::transient(format!("{shown} answered without data"))))
@@ -76,7 +103,8 @@ pub(super) fn decode(
                 "bad_data" => Failure::Excessive(FetchError::permanent(format!(
                     "{text}; hint: check the labels and the query that the policy writes"
                 ))),
-                "execution" => Failure::Excessive(FetchError::permanent(format!(
+                // `VictoriaMetrics` has its status here instead of a kind.
+                "execution" | "422" => Failure::Excessive(FetchError::permanent(format!(
                     "{text}; hint: select fewer series, or raise the store's limits"
                 ))),
                 "not_found" => Failure::Other(FetchError::permanent(text)),
@@ -102,158 +130,179 @@ fn unreadable(status: StatusCode, error: &serde_json::Error, shown: &str) -> Fet
     })
 }
 
-/// A series from the labels of a result.
-pub(super) fn series(mut labels: HashMap<String, String>) -> Series {
-    let name = labels.remove("__name__").unwrap_or_default();
-    Series::new(name, labels.into_iter().collect())
-}
+/// The series of a vector or a matrix; none for a scalar, whose result is a bare pair.
+struct Everything(Vec<Samples>);
 
-/// The samples of one series of one instance of a subject.
-#[derive(Debug)]
-pub(super) struct Track {
-    arm: Arm,
-    instance: String,
-    /// Which scrape job or replica brought it.
-    source: String,
-    series: Series,
-    samples: Vec<(Timestamp, f64)>,
-}
+impl<'de> Deserialize<'de> for Everything {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Elements;
+        impl<'de> Visitor<'de> for Elements {
+            type Value = Everything;
 
-/// Labels of the scrape and not of the process: the same counters scraped twice differ in these.
-const SCRAPE_LABELS: &[&str] = &["__replica__", "job", "prometheus", "prometheus_replica"];
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the series of a result")
+            }
 
-/// Subject and instance by the values of the labels that tell the arms.
-type Owners<'a> = HashMap<Vec<&'a str>, Vec<(usize, usize)>>;
-
-/// Splits a result by the labels of the arms.
-pub(super) fn split(
-    matrix: Vec<RangeVector>,
-    subjects: &[Subject],
-    asked: &[usize],
-    tracks: &mut [Vec<Track>],
-) {
-    // By the values of the labels that tell the arms, so that a result of thousands of series for
-    // fifty subjects is not searched instance by instance.
-    let mut owners: HashMap<&Vec<String>, Owners<'_>> = HashMap::new();
-    let key_names: Vec<Vec<Vec<String>>> = asked
-        .iter()
-        .map(|index| {
-            let instances = &subjects[*index].instances;
-            instances.iter().map(|i| i.labels.keys().cloned().collect()).collect()
-        })
-        .collect();
-    for (index, names) in asked.iter().zip(&key_names) {
-        for (place, (instance, names)) in subjects[*index].instances.iter().zip(names).enumerate() {
-            let values = instance.labels.values().map(String::as_str).collect();
-            owners.entry(names).or_default().entry(values).or_default().push((*index, place));
-        }
-    }
-    for vector in matrix {
-        let (labels, samples) = vector.into_inner();
-        let series = series(labels);
-        let samples: Vec<(Timestamp, f64)> =
-            samples.iter().filter_map(|s| Some((moment(s.timestamp())?, s.value()))).collect();
-        for (names, by_values) in &owners {
-            let values: Vec<&str> = names.iter().map(|name| series.label(name)).collect();
-            for (index, place) in by_values.get(&values).into_iter().flatten() {
-                let instance = &subjects[*index].instances[*place];
-                debug_assert!(selects(instance, &series), "the index follows the selector");
-                tracks[*index].push(Track {
-                    arm: instance.arm,
-                    instance: process(&series).unwrap_or_else(|| instance.name.clone()),
-                    source: source(&series),
-                    series: without_scrape_labels(&series),
-                    samples: samples.clone(),
-                });
+            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Everything, A::Error> {
+                let mut series = Vec::new();
+                while let Some(Element(samples)) = elements.next_element()? {
+                    series.extend(samples);
+                }
+                Ok(Everything(series))
             }
         }
+        deserializer.deserialize_seq(Elements)
     }
 }
 
-/// The process or pod that counted, as the usual labels tell.
-fn process(series: &Series) -> Option<String> {
-    let own = ["pod", "instance"].iter().map(|label| series.label(label));
-    let parts: Vec<&str> = own.filter(|value| !value.is_empty()).collect();
-    parts.first().map(|first| (*first).to_owned())
-}
+/// A series, or a part of a scalar.
+struct Element(Option<Samples>);
 
-fn source(series: &Series) -> String {
-    let of = SCRAPE_LABELS.iter().chain(&["instance"]).map(|label| series.label(label));
-    of.collect::<Vec<_>>().join("\u{1}")
-}
+impl<'de> Deserialize<'de> for Element {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Element;
 
-fn without_scrape_labels(series: &Series) -> Series {
-    let kept = series.labels.iter().filter(|(label, _)| !SCRAPE_LABELS.contains(&label.as_str()));
-    Series { name: series.name.clone(), labels: kept.cloned().collect() }
-}
-
-fn moment(seconds: f64) -> Option<Timestamp> {
-    // Scrapes are kept to the millisecond; rounding makes equal moments equal.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "out of range saturates and is refused then"
-    )]
-    let millis = (seconds * 1_000.0).round() as i64;
-    Timestamp::from_millisecond(millis).ok()
-}
-
-/// What every instance said for one check: the samples of one moment make one reading.
-pub(super) fn found(tracks: &[Track], reads: &Reads) -> Vec<Found> {
-    let mut instances: BTreeMap<(Arm, &str), BTreeMap<&str, Vec<&Track>>> = BTreeMap::new();
-    for track in tracks.iter().filter(|t| reads.wants(&t.series.name) || t.series.name == STARTED) {
-        let sources = instances.entry((track.arm, &track.instance)).or_default();
-        sources.entry(&track.source).or_default().push(track);
-    }
-    let mut all = Vec::new();
-    for ((arm, instance), sources) in instances {
-        let counts = |tracks: &Vec<&Track>| tracks.iter().any(|t| reads.wants(&t.series.name));
-        let newest = |tracks: &Vec<&Track>| {
-            let counters = tracks.iter().filter(|t| reads.wants(&t.series.name));
-            counters.filter_map(|t| t.samples.last().map(|(at, _)| *at)).max()
-        };
-        // The same process scraped by two jobs or two replicas counts once: the freshest is read,
-        // the first by name while they are alike within a few scrapes.
-        let freshest = sources.values().filter_map(newest).max();
-        let near = |at: Timestamp| {
-            freshest.is_some_and(|f| f.duration_since(at) <= jiff::SignedDuration::from_secs(60))
-        };
-        let chosen = sources
-            .values()
-            .filter(|tracks| counts(tracks))
-            .find(|tracks| newest(tracks).is_some_and(near));
-        let Some(tracks) = chosen else { continue };
-        let (readings, problem) = readings(tracks, reads);
-        all.push(Found { arm, instance: instance.to_owned(), readings, problem });
-    }
-    all
-}
-
-/// The readings of one instance, and what is wrong with those that are left out.
-fn readings(tracks: &[&Track], reads: &Reads) -> (Vec<Reading<Key>>, Option<String>) {
-    let mut moments: BTreeMap<Timestamp, Result<Values, String>> = BTreeMap::new();
-    let mut started: BTreeMap<Timestamp, f64> = BTreeMap::new();
-    for track in tracks {
-        for (at, value) in &track.samples {
-            if track.series.name == STARTED {
-                started.insert(*at, *value);
-                continue;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a series with its samples")
             }
-            let moment = moments.entry(*at).or_insert_with(|| Ok(Values::new()));
-            if let Ok(values) = moment
-                && let Err(problem) = reads.put(values, &track.series, (*value).into())
-            {
-                *moment = Err(problem);
+
+            fn visit_f64<E: Error>(self, _: f64) -> Result<Element, E> {
+                Ok(Element(None))
+            }
+
+            fn visit_u64<E: Error>(self, _: u64) -> Result<Element, E> {
+                Ok(Element(None))
+            }
+
+            fn visit_str<E: Error>(self, _: &str) -> Result<Element, E> {
+                Ok(Element(None))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Element, A::Error> {
+                let mut samples = Samples::default();
+                while let Some(name) = fields.next_key::<Name>()? {
+                    match name {
+                        Name::Metric => samples.series = fields.next_value::<Labels>()?.0,
+                        Name::Value => samples.numbers.push(fields.next_value::<Number>()?.0),
+                        Name::Values => {
+                            let numbers = fields.next_value::<Vec<Number>>()?;
+                            samples.numbers = numbers.into_iter().map(|number| number.0).collect();
+                        }
+                        Name::Histogram => {
+                            samples.histograms.push(fields.next_value::<Histogram>()?.into());
+                        }
+                        Name::Histograms => {
+                            let all = fields.next_value::<Vec<Histogram>>()?;
+                            samples.histograms = all.into_iter().map(Into::into).collect();
+                        }
+                        Name::Other => {
+                            fields.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(Element(Some(samples)))
             }
         }
+        deserializer.deserialize_any(Fields)
     }
-    let (mut readings, mut problem) = (Vec::with_capacity(moments.len()), None);
-    for (at, values) in moments {
-        match values.and_then(|values| reads.validate(&values).map(|()| values)) {
-            Ok(values) => {
-                readings.push(Reading { at, started: started.get(&at).copied(), values });
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Name {
+    Metric,
+    Value,
+    Values,
+    Histogram,
+    Histograms,
+    #[serde(other)]
+    Other,
+}
+
+/// The labels of a series, its name among them.
+struct Labels(Series);
+
+impl<'de> Deserialize<'de> for Labels {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pairs;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Labels;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("labels")
             }
-            Err(text) => problem = Some(text),
+
+            fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<Labels, A::Error> {
+                let (mut name, mut labels) = (String::new(), Vec::with_capacity(8));
+                while let Some((label, value)) = pairs.next_entry::<String, String>()? {
+                    if label == "__name__" {
+                        name = value;
+                    } else {
+                        labels.push((label, value));
+                    }
+                }
+                Ok(Labels(Series::new(name, labels)))
+            }
         }
+        deserializer.deserialize_map(Pairs)
     }
-    (readings, problem)
+}
+
+/// A moment with a number.
+#[derive(Deserialize)]
+#[serde(from = "(f64, Quoted)")]
+struct Number((f64, f64));
+
+impl From<(f64, Quoted)> for Number {
+    fn from((at, Quoted(value)): (f64, Quoted)) -> Self {
+        Self((at, value))
+    }
+}
+
+/// A number as a JSON string: `"1027"`, `"NaN"`, `"+Inf"`.
+#[derive(Clone, Copy)]
+struct Quoted(f64);
+
+impl<'de> Deserialize<'de> for Quoted {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Quoted;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number in quotes")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Quoted, E> {
+                let number = crate::exposition::parse_number(text);
+                number.map(Quoted).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+/// A moment with a native histogram.
+#[derive(Deserialize)]
+struct Histogram(f64, Fields);
+
+#[derive(Deserialize)]
+struct Fields {
+    count: Quoted,
+    #[serde(default)]
+    buckets: Vec<(u8, Quoted, Quoted, Quoted)>,
+}
+
+impl From<Histogram> for (f64, NativeHistogram) {
+    fn from(Histogram(at, Fields { count, buckets }): Histogram) -> Self {
+        let buckets = buckets.into_iter().map(|(rule, left, right, count)| NativeBucket {
+            closed: rule == 3,
+            left: left.0,
+            right: right.0,
+            count: count.0,
+        });
+        (at, NativeHistogram { count: count.0, buckets: buckets.collect() })
+    }
 }

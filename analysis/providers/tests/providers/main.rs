@@ -6,6 +6,8 @@
     reason = "the server runs beside the test, and real time is what is bounded here"
 )]
 
+mod dialects;
+mod kinds;
 mod laws;
 mod prometheus;
 mod scrape;

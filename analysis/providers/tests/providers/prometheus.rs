@@ -34,6 +34,7 @@ pub(crate) fn subject(id: &str, stable: &str, canary: &str) -> Subject {
             check: "errors".into(),
             kind: MeasureKind::Errors,
             source: Source::Auto,
+            strata: Vec::new(),
         }],
     }
 }
@@ -132,13 +133,13 @@ async fn many_subjects_share_a_query() {
         (0..120).map(|n| subject(&format!("d{n}"), "old", "new")).collect();
     let measured = provider.measure(&subjects, at(0)).await;
     assert!(measured.iter().all(|m| told(m) == "full"));
-    // 120 subjects in groups of 50: three queries to search and three for samples.
-    assert_eq!(server.seen().len(), 6);
+    // However many subjects: one query to search and one for samples.
+    assert_eq!(server.seen().len(), 2);
     server.set("/api", Answer::json(200, reply("prometheus/next.json")));
     let measured = provider.measure(&subjects, at(15)).await;
     let expected = "full\n    baseline b1:80 errors: 1 of 501\n    canary c1:80 errors: 3 of 15";
     assert!(measured.iter().all(|m| told(m) == expected), "{}", told(&measured[0]));
-    assert_eq!(server.seen().len(), 9);
+    assert_eq!(server.seen().len(), 3);
 }
 
 #[tokio::test]
@@ -155,6 +156,7 @@ async fn queries_are_as_expected() {
             bad: r#"orders_total{state="rejected"}"#.into(),
             total: "orders_total".into(),
         },
+        strata: Vec::new(),
     });
     provider.measure(&[subject("d1", "old", "new"), own], at(0)).await;
     let mut queries: Vec<String> = server
@@ -199,6 +201,7 @@ async fn an_own_query_that_hangs_costs_only_its_check() {
             bad: r#"orders_total{state="rejected"}"#.into(),
             total: r#"orders_total{state!=""}"#.into(),
         },
+        strata: Vec::new(),
     });
     let subjects = [own, subject("d2", "old", "new")];
     provider.measure(&subjects, at(0)).await;

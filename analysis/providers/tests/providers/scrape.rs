@@ -25,8 +25,18 @@ pub(crate) fn subject(id: &str, urls: &[(Arm, String)]) -> Subject {
         service: "shop".into(),
         instances: instances.collect(),
         measures: vec![
-            Measure { check: "errors".into(), kind: MeasureKind::Errors, source: Source::Auto },
-            Measure { check: "latency".into(), kind: MeasureKind::Latency, source: Source::Auto },
+            Measure {
+                check: "errors".into(),
+                kind: MeasureKind::Errors,
+                source: Source::Auto,
+                strata: Vec::new(),
+            },
+            Measure {
+                check: "latency".into(),
+                kind: MeasureKind::Latency,
+                source: Source::Auto,
+                strata: Vec::new(),
+            },
         ],
     }
 }
@@ -138,6 +148,7 @@ async fn what_is_chosen_is_shown() {
         check: "orders".into(),
         kind: MeasureKind::Errors,
         source: Source::Query { bad: "rate(a[5m])".into(), total: "a".into() },
+        strata: Vec::new(),
     });
     scraper.measure(&[subject], at(0)).await;
     let choices = scraper.chosen("d1").into_iter().map(|choice| match choice.chosen {

@@ -15,6 +15,8 @@ use futures_util::stream;
 pub(crate) enum Answer {
     /// A status, a content type, a content encoding and a body.
     Whole(u16, &'static str, &'static str, Vec<u8>),
+    /// A status, the header `Retry-After` and a body.
+    Later(u16, &'static str, &'static str),
     /// Nothing, ever.
     Hang,
     /// A correct page, one line every 20 ms, without end.
@@ -96,6 +98,9 @@ async fn answer(State(shared): State<Arc<Mutex<Shared>>>, request: Request) -> R
     let built = Response::builder();
     match answer {
         None => built.status(StatusCode::NOT_FOUND).body(Body::from("not here")).unwrap(),
+        Some(Answer::Later(status, after, body)) => {
+            built.status(status).header("retry-after", after).body(Body::from(body)).unwrap()
+        }
         Some(Answer::Hang) => std::future::pending().await,
         Some(Answer::Whole(status, content, encoding, body)) => {
             let mut built = built.status(status).header("content-type", content);

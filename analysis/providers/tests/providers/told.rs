@@ -34,8 +34,13 @@ fn observation(one: &Observation) -> String {
     let sample = match &one.sample {
         Sample::Events { events, of } => format!("{events} of {of}"),
         Sample::Histogram { le, counts } => format!("{counts:?} up to {le:?}"),
+        Sample::Exponential(h) => {
+            format!("{:?} from bucket {} of scale {}, {} at zero", h.counts, h.first, h.scale, h.zero)
+        }
+        Sample::Gauge { value } => format!("{value}"),
     };
-    format!("    {arm} {} {}: {sample}", one.instance, one.check)
+    let stratum = one.stratum.as_ref().map(|name| format!(" on {name}")).unwrap_or_default();
+    format!("    {arm} {} {}{stratum}: {sample}", one.instance, one.check)
 }
 
 /// The text of a recorded reply.

@@ -4,6 +4,7 @@
 //! the machine asks for, says and ends.
 
 mod endings;
+mod freshness;
 mod people;
 mod properties;
 mod ramp;
@@ -313,6 +314,7 @@ fn policy() -> Policy {
             upstream_http2: false,
         }),
         metrics: Metrics::Proxy,
+        sources: std::collections::BTreeMap::new(),
         steps: Steps::ByHand(vec![step(10), step(50)]),
         bake: Duration::from_secs(60),
         analysis: Settings {
@@ -320,11 +322,7 @@ fn policy() -> Policy {
             false_promotion: 0.05,
             harm: 0.001,
             latency_harm: 0.01,
-            checks: vec![Check {
-                name: "errors".to_owned(),
-                reads: "errors".to_owned(),
-                test: Test::Errors { ratio: 1.25, absolute: 0.001 },
-            }],
+            checks: vec![Check::new("errors", Test::Errors { ratio: 1.25, absolute: 0.001 })],
         },
         on_fail: OnFail { revert: Revert::Push, limits: Vec::new(), irreversible: Vec::new() },
         on_inconclusive: OnInconclusive::Hold,

@@ -82,11 +82,8 @@ fn an_order_that_does_not_apply_says_so_and_changes_nothing() {
 #[test]
 fn a_breached_objective_holds_and_asks_a_person() {
     let mut policy = policy();
-    policy.analysis.checks.push(Check {
-        name: "slo".to_owned(),
-        reads: "errors".to_owned(),
-        test: Test::ErrorObjective { at_most: 0.005, on_breach: analysis::OnBreach::Pause },
-    });
+    let test = Test::ErrorObjective { at_most: 0.005, on_breach: analysis::OnBreach::Pause };
+    policy.analysis.checks.push(Check { reads: "errors".to_owned(), ..Check::new("slo", test) });
     let mut rig = Rig::with(policy).on_first_step();
     for _ in 0..5 {
         rig.scrape((50, 1_000), (50, 1_000));

@@ -1,13 +1,25 @@
 //! `spec.checks`: what is compared, and how much worse the canary may be.
+//!
+//! A check that says where its numbers are found reads them under its own name; one that does not reads
+//! `errors`, `latency` or `restarts`, which are looked for among the usual metrics. Checks that describe the
+//! same source share it.
 
+mod kayenta;
+mod promql;
+mod source;
+mod test;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use analysis::{Check, OnBreach, Test};
+use rollout::policy::{EDGE, Measurement, Metrics, RESTARTS, Source};
 
+pub(in crate::config) use self::kayenta::{DIRECTIONS, MEASURES, NAN_STRATEGIES};
+pub(in crate::config) use self::source::UNITS;
 use super::duration_within;
-use crate::config::problem::quote;
 use crate::config::reader::{At, Fields, Wrong};
-use crate::config::units::{self, Percent};
+use crate::config::source::Span;
 use crate::config::{defaults, values};
 
 const EXPECTED: &str = "a list of checks, e.g. [errors, latency] or [errors: { tolerance: { ratio: 1.25, absolute: 0.1% } }]";
@@ -17,30 +29,34 @@ const MOST_CHECKS: usize = 32;
 
 /// What a check measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Measure {
+pub(in crate::config) enum Measure {
+    /// Failed requests.
     Errors,
+    /// Durations.
     Latency,
+    /// Restarts of processes.
+    Restarts,
+    /// A gauge by its name.
+    Gauge,
 }
 
+const KINDS: [Measure; 4] = [Measure::Errors, Measure::Latency, Measure::Restarts, Measure::Gauge];
+
 impl Measure {
-    fn name(self) -> &'static str {
+    /// Its key.
+    pub(in crate::config) fn name(self) -> &'static str {
         match self {
             Self::Errors => "errors",
             Self::Latency => "latency",
+            Self::Restarts => RESTARTS,
+            Self::Gauge => "gauge",
         }
     }
 
-    /// The comparison that is made if nothing more is written.
-    fn default_test(self) -> Test {
+    fn warm_up(self) -> Duration {
         match self {
-            Self::Errors => Test::Errors {
-                ratio: defaults::ERRORS_RATIO,
-                absolute: defaults::ERRORS_ABSOLUTE.share(),
-            },
-            Self::Latency => Test::Latency {
-                stretch: defaults::LATENCY_STRETCH.share(),
-                ratio: defaults::LATENCY_RATIO,
-            },
+            Self::Latency => defaults::LATENCY_WARM_UP,
+            Self::Errors | Self::Restarts | Self::Gauge => defaults::WARM_UP,
         }
     }
 }
@@ -48,20 +64,71 @@ impl Measure {
 /// A check before it has its final name.
 struct Item<'a> {
     at: At<'a>,
-    name: Option<String>,
+    name: Option<(At<'a>, String)>,
     measure: Measure,
     test: Test,
+    measurement: Measurement,
+    warm_up: Option<Duration>,
 }
 
-/// The checks; errors and latency if nothing is written.
-pub(super) fn read(at: Option<&At<'_>>) -> Vec<Check> {
+impl<'a> Item<'a> {
+    /// The check of a bare word.
+    fn plain(at: &At<'a>, measure: Measure) -> Self {
+        Self {
+            at: at.clone(),
+            name: None,
+            measure,
+            test: measure.default_test(),
+            measurement: Measurement::default(),
+            warm_up: None,
+        }
+    }
+
+    /// Whether it says where its numbers are found.
+    fn has_source(&self) -> bool {
+        self.measurement != Measurement::default()
+    }
+
+    fn same_source(&self, other: &Self) -> bool {
+        self.measure == other.measure && self.measurement == other.measurement
+    }
+
+    /// Whether it compares the canary with the baseline, so that a step can pass.
+    fn compares(&self) -> bool {
+        match self.test {
+            Test::Errors { .. } | Test::Latency { .. } => true,
+            Test::Kayenta(ref metric) => !metric.muted,
+            Test::ErrorObjective { .. }
+            | Test::LatencyObjective { .. }
+            | Test::Restarts { .. }
+            | Test::Gauge { .. } => false,
+        }
+    }
+}
+
+/// What the checks make of a policy.
+#[derive(Default)]
+pub(super) struct Checks {
+    /// The checks, each with a name of its own.
+    pub(super) all: Vec<Check>,
+    /// What they read, where the policy says where it is found.
+    pub(super) sources: BTreeMap<String, Measurement>,
+    /// What they look for among the usual metrics, and where that is written.
+    pub(super) usual: Vec<(Option<Span>, Measure)>,
+}
+
+/// The checks; errors and latency if nothing is written. `warm_up` is what the policy says for all of them.
+pub(super) fn read(at: Option<&At<'_>>, metrics: &Metrics, warm_up: Option<Duration>) -> Checks {
     let default = || {
         let check = |measure: Measure| Check {
-            name: measure.name().to_owned(),
-            reads: measure.name().to_owned(),
-            test: measure.default_test(),
+            warm_up: warm_up.unwrap_or(measure.warm_up()),
+            ..Check::new(measure.name(), measure.default_test())
         };
-        vec![check(Measure::Errors), check(Measure::Latency)]
+        Checks {
+            all: vec![check(Measure::Errors), check(Measure::Latency)],
+            sources: BTreeMap::new(),
+            usual: vec![(None, Measure::Errors), (None, Measure::Latency)],
+        }
     };
     at.and_then(|at| {
         let before = at.source().count();
@@ -71,32 +138,39 @@ pub(super) fn read(at: Option<&At<'_>>) -> Vec<Check> {
             at.wrong(Wrong::new(format!("there are more than {MOST_CHECKS} checks"), hint));
             return None;
         }
-        let items: Vec<_> = items.iter().filter_map(item).collect();
+        let items: Vec<_> = items.iter().filter_map(|at| item(at, metrics)).collect();
         if at.source().count() == before {
             contradictions(at, &items);
         }
-        Some(named(items))
+        Some(named(&items, warm_up))
     })
     .unwrap_or_else(default)
 }
 
-fn item<'a>(at: &At<'a>) -> Option<Item<'a>> {
+fn item<'a>(at: &At<'a>, metrics: &Metrics) -> Option<Item<'a>> {
     if at.is_text() {
-        let measure = at.word(&[("errors", Measure::Errors), ("latency", Measure::Latency)])?;
-        return Some(Item { at: at.clone(), name: None, measure, test: measure.default_test() });
+        let words = KINDS.map(|measure| (measure.name(), measure));
+        let measure = at.word(&words[..words.len() - 1])?;
+        return Some(Item::plain(at, measure));
     }
     at.map("a check, e.g. errors or errors: { objective: 99.5% }", |fields| {
-        let name = fields.get("name").and_then(|at| at.parse("a name", values::name));
-        let (errors, latency) = (fields.raw("errors"), fields.raw("latency"));
-        let (measure, value) = match (errors, latency) {
-            (Some(_), Some(_)) => {
+        let name = fields.get("name");
+        let name = name.and_then(|at| at.parse("a name", values::name).map(|name| (at, name)));
+        let mut found =
+            KINDS.iter().filter_map(|measure| Some((*measure, fields.raw(measure.name())?)));
+        let (first, second) = (found.next(), found.next());
+        // Each key was asked for, so that all of them are known.
+        drop(found.last());
+        let (measure, value) = match (first, second) {
+            (Some((one, _)), Some((other, _))) => {
                 let hint = "begin a new line with a hyphen for the second";
-                at.wrong(Wrong::new("one item holds two checks, `errors` and `latency`", hint));
+                let (one, other) = (one.name(), other.name());
+                let message = format!("one item holds two checks, `{one}` and `{other}`");
+                at.wrong(Wrong::new(message, hint));
                 return None;
             }
-            (Some(value), None) => (Measure::Errors, value),
-            (None, Some(value)) => (Measure::Latency, value),
-            (None, None) => {
+            (Some(one), None) => one,
+            (None, _) => {
                 if !fields.has_strangers() {
                     let hint = "write errors or latency, e.g. - errors: {}";
                     at.wrong(Wrong::new("the item holds no check", hint));
@@ -104,124 +178,50 @@ fn item<'a>(at: &At<'a>) -> Option<Item<'a>> {
                 return None;
             }
         };
-        let test = if value.is_null() {
-            Some(measure.default_test())
+        let plain = Item { name, ..Item::plain(at, measure) };
+        let before = at.source().count();
+        let item = if value.is_null() {
+            plain
         } else {
-            value
-                .map("a map, e.g. { tolerance: { ratio: 1.25 } }", |fields| test(fields, measure))?
+            value.map("a map, e.g. { tolerance: { ratio: 1.25 } }", |fields| {
+                body(fields, plain, metrics)
+            })??
         };
-        Some(Item { at: at.clone(), name, measure, test: test? })
+        // What is wrong in its source is no missing source.
+        if measure == Measure::Gauge && at.source().count() == before {
+            check_gauge(&item);
+        }
+        Some(item)
     })?
 }
 
-fn test(fields: &Fields<'_>, measure: Measure) -> Option<Test> {
-    let (tolerance, objective) = (fields.get("tolerance"), fields.get("objective"));
-    let (threshold, on_breach) = (fields.get("threshold"), fields.get("onBreach"));
-    if let (Some(_), Some(at)) = (&tolerance, &objective) {
-        let hint = "write two checks: one with `tolerance`, one with `objective`";
-        at.wrong(Wrong::new(
-            "a check compares (`tolerance`) or holds to an objective, not both",
-            hint,
-        ));
-        return None;
-    }
-    if objective.is_none() {
-        for (name, at) in [("threshold", &threshold), ("onBreach", &on_breach)] {
-            if let Some(at) = at {
-                let hint = "add an objective, e.g. objective: 99%, or leave it out";
-                at.wrong(Wrong::new(
-                    format!("`{name}` belongs to a check with an objective"),
-                    hint,
-                ));
-            }
-        }
-        return match (tolerance, measure) {
-            (None, measure) => Some(measure.default_test()),
-            (Some(at), Measure::Errors) => {
-                at.map("a map, e.g. { ratio: 1.25, absolute: 0.1% }", errors_tolerance)
-            }
-            (Some(at), Measure::Latency) => {
-                at.map("a map, e.g. { stretch: 10%, ratio: 1.1 }", latency_tolerance)
-            }
-        };
-    }
-    let at_most = objective.and_then(|at| at.parse("a percentage, e.g. 99.5%", objective_rest));
-    let words = [("pause", OnBreach::Pause), ("rollBack", OnBreach::RollBack)];
-    let on_breach = on_breach.and_then(|at| at.word(&words)).unwrap_or(OnBreach::Pause);
-    match measure {
-        Measure::Errors => {
-            if let Some(at) = threshold {
-                let hint = "leave it out, or make it a `latency` check";
-                at.wrong(Wrong::new("`threshold` is a duration, which errors do not have", hint));
-            }
-            Some(Test::ErrorObjective { at_most: at_most?, on_breach })
-        }
-        Measure::Latency => {
-            let example = "threshold: 300ms, what counts as slow";
-            let threshold = fields.required("threshold", example).and_then(|at| {
-                duration_within(&at, Duration::from_millis(1), Duration::from_hours(1))
-            });
-            Some(Test::LatencyObjective {
-                threshold: threshold?.as_secs_f64(),
-                at_most: at_most?,
-                on_breach,
-            })
-        }
-    }
+/// Everything below `errors`, `latency`, `restarts` or `gauge`.
+fn body<'a>(fields: &Fields<'_>, plain: Item<'a>, metrics: &Metrics) -> Option<Item<'a>> {
+    let test = test::read(fields, plain.measure);
+    let measurement = source::read(fields, plain.measure, metrics);
+    let warm_up = fields.get("warmUp").and_then(|at| warm_up(&at));
+    Some(Item { test: test?, measurement, warm_up, ..plain })
 }
 
-/// `99.5%` asks for at most 0.5 % of bad requests.
-fn objective_rest(text: &str) -> Result<f64, Wrong> {
-    let percent = Percent::parse(text)?;
-    if percent == Percent::whole(0) || Percent::whole(100) <= percent {
-        let message = format!("{} is not an objective that can be kept or broken", quote(text));
-        return Err(Wrong::new(
-            message,
-            "write the share of good requests, below 100%, e.g. 99.5%",
-        ));
+/// How long a pod's requests do not count after it appears.
+pub(super) fn warm_up(at: &At<'_>) -> Option<Duration> {
+    duration_within(at, Duration::ZERO, Duration::from_hours(1))
+}
+
+/// A gauge is nothing without a metric and a name: there is no usual one.
+fn check_gauge(item: &Item<'_>) {
+    if item.measurement.source == Source::Auto {
+        let hint = "add its metric, e.g. metric: process_resident_memory_bytes";
+        item.at.wrong(Wrong::new("the gauge does not say what it reads", hint));
+    } else if item.name.is_none() {
+        let hint = "add one, e.g. - { name: memory, gauge: { ... } }";
+        item.at.wrong(Wrong::new("the gauge has no name", hint));
     }
-    Ok(percent.rest().share())
-}
-
-fn errors_tolerance(fields: &Fields<'_>) -> Test {
-    let ratio = fields
-        .or("ratio", defaults::ERRORS_RATIO, |at| at.parse("a factor, e.g. 1.25", units::ratio));
-    let absolute = fields.or("absolute", defaults::ERRORS_ABSOLUTE, |at| {
-        at.parse("a percentage, e.g. 0.1%", |text| match Percent::parse(text)? {
-            percent if percent < Percent::whole(100) => Ok(percent),
-            _ => Err(Wrong::new(
-                format!("{} tolerates every error", quote(text)),
-                "write a small share, e.g. 0.1%",
-            )),
-        })
-    });
-    Test::Errors { ratio, absolute: absolute.share() }
-}
-
-fn latency_tolerance(fields: &Fields<'_>) -> Test {
-    let stretch = fields.or("stretch", defaults::LATENCY_STRETCH, |at| {
-        at.parse("a percentage, e.g. 10%", |text| match Percent::parse(text)? {
-            percent if percent <= Percent::whole(1_000) => Ok(percent),
-            _ => Err(Wrong::new(
-                format!("{} is out of range", quote(text)),
-                "write at most 1000%, e.g. 10%",
-            )),
-        })
-    });
-    let ratio = fields
-        .or("ratio", defaults::LATENCY_RATIO, |at| at.parse("a factor, e.g. 1.1", units::ratio));
-    Test::Latency { stretch: stretch.share(), ratio }
 }
 
 /// What is wrong with the list as a whole.
 fn contradictions(at: &At<'_>, items: &[Item<'_>]) {
-    let compares = |measure: Option<Measure>| {
-        items.iter().any(|item| {
-            matches!(item.test, Test::Errors { .. } | Test::Latency { .. })
-                && measure.is_none_or(|measure| item.measure == measure)
-        })
-    };
-    if !compares(None) {
+    if !items.iter().any(Item::compares) {
         let message = if items.is_empty() {
             "there is no check"
         } else {
@@ -236,11 +236,23 @@ fn contradictions(at: &At<'_>, items: &[Item<'_>]) {
             Test::ErrorObjective { on_breach, .. } | Test::LatencyObjective { on_breach, .. } => {
                 on_breach
             }
-            Test::Errors { .. } | Test::Latency { .. } => OnBreach::Pause,
+            Test::Errors { .. }
+            | Test::Latency { .. }
+            | Test::Restarts { .. }
+            | Test::Gauge { .. }
+            | Test::Kayenta(_) => OnBreach::Pause,
         };
-        if breach == OnBreach::RollBack && !compares(Some(item.measure)) {
-            let hint =
-                format!("add `- {}` to the checks, or write onBreach: pause", item.measure.name());
+        let fails = |other: &Item<'_>| {
+            matches!(other.test, Test::Errors { .. } | Test::Latency { .. })
+                && other.same_source(item)
+        };
+        if breach == OnBreach::RollBack && !items.iter().any(fails) {
+            let add = if item.has_source() {
+                "add one with the same source and a tolerance".to_owned()
+            } else {
+                format!("add `- {}` to the checks", item.measure.name())
+            };
+            let hint = format!("{add}, or write onBreach: pause");
             let message = "an objective rolls back only together with a check of its kind that compares, and there is none";
             item.at.wrong(Wrong::new(message, hint));
         }
@@ -248,26 +260,56 @@ fn contradictions(at: &At<'_>, items: &[Item<'_>]) {
 }
 
 /// Gives each check a name of its own: `errors`, `errors-2` ...
-fn named(items: Vec<Item<'_>>) -> Vec<Check> {
-    let mut checks: Vec<Check> = vec![];
-    let written: Vec<String> = items.iter().filter_map(|item| item.name.clone()).collect();
+fn named(items: &[Item<'_>], warm_up: Option<Duration>) -> Checks {
+    let mut found = Checks::default();
+    let written: Vec<String> =
+        items.iter().filter_map(|item| Some(item.name.as_ref()?.1.clone())).collect();
+    // What checks without a source read; a check with one of its own may have the name if nobody does.
+    let read_by_others: Vec<&str> =
+        items.iter().filter(|item| !item.has_source()).map(|item| item.measure.name()).collect();
+    let mut reads: Vec<String> = vec![];
     for item in items {
         let base = item.measure.name();
-        let free = |name: &String| !checks.iter().any(|check| check.name == *name);
-        let name = match item.name {
-            Some(name) => {
-                if !free(&name) {
+        let free = |name: &str| !found.all.iter().any(|check| check.name == name);
+        let reserved = |name: &str| {
+            let plain = KINDS.iter().any(|m| m.name() == name);
+            item.has_source() && plain && (name != base || read_by_others.contains(&name))
+        };
+        let name = match &item.name {
+            Some((at, name)) => {
+                if !free(name) {
                     let hint = "give one of them another name";
                     item.at.wrong(Wrong::new(format!("two checks are named `{name}`"), hint));
+                } else if name == EDGE {
+                    let message = "`edge` is what Serin's own check at the proxy is named";
+                    at.wrong(Wrong::new(message, "give it another name"));
+                } else if reserved(name) {
+                    let message =
+                        format!("`{name}` is what checks without a source of their own read");
+                    at.wrong(Wrong::new(message, "give it another name"));
                 }
-                name
+                name.clone()
             }
             None => std::iter::once(base.to_owned())
                 .chain((2..=2 * MOST_CHECKS + 2).map(|number| format!("{base}-{number}")))
-                .find(|name| free(name) && !written.contains(name))
+                .find(|name| free(name) && !written.contains(name) && !reserved(name))
                 .expect("there are more numbers than names given so far and names written"),
         };
-        checks.push(Check { name, reads: base.to_owned(), test: item.test });
+        let shared = items.iter().zip(&reads).find(|(other, _)| other.same_source(item));
+        let read = match shared {
+            Some((_, read)) => read.clone(),
+            None if item.has_source() => name.clone(),
+            None => base.to_owned(),
+        };
+        if item.has_source() {
+            found.sources.insert(read.clone(), item.measurement.clone());
+        }
+        if item.measurement.source == Source::Auto {
+            found.usual.push((Some(item.at.span()), item.measure));
+        }
+        reads.push(read.clone());
+        let warm_up = item.warm_up.or(warm_up).unwrap_or(item.measure.warm_up());
+        found.all.push(Check { name, reads: read, test: item.test.clone(), warm_up });
     }
-    checks
+    found
 }

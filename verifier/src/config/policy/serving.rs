@@ -1,22 +1,21 @@
-//! `spec.target`, `spec.router` and `spec.metrics`: where versions run, what moves traffic, where
-//! observations come from.
+//! `spec.target` and `spec.router`: where versions run and what moves traffic.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rollout::policy::{Metrics, ProcessTarget, ProxyRoute, Router, Target};
+use rollout::policy::{ProcessTarget, ProxyRoute, Router, Target};
 
-use super::{duration, duration_within};
+use super::duration_within;
 use crate::config::problem::quote;
 use crate::config::reader::{At, Fields, Wrong};
 use crate::config::source::Span;
 use crate::config::{defaults, secret, units, values};
 
 /// The shortest timeout, grace or interval that makes sense: below it the clock is the noise.
-const SHORTEST: Duration = Duration::from_millis(50);
+pub(super) const SHORTEST: Duration = Duration::from_millis(50);
 
 /// The longest: nobody waits longer than this for one request, start or scrape.
-const LONGEST: Duration = Duration::from_hours(1);
+pub(super) const LONGEST: Duration = Duration::from_hours(1);
 
 /// More processes of one version on one machine than this are a slip of the pen.
 const MOST_INSTANCES: u64 = 100;
@@ -153,75 +152,4 @@ fn testers(fields: &Fields<'_>) -> Option<(String, String)> {
 /// `true` or `false`.
 pub(in crate::config) fn boolean(at: &At<'_>) -> Option<bool> {
     at.word(&[("true", true), ("false", false)])
-}
-
-const METRICS: &str = "proxy, scrape, or prometheus: { provider: main }";
-
-/// The source of observations, and the provider that it names.
-pub(super) fn metrics(at: Option<&At<'_>>) -> (Metrics, Option<(Span, String)>) {
-    let read = at.and_then(|at| {
-        if at.is_text() {
-            let scrape = || Metrics::Scrape {
-                path: defaults::SCRAPE_PATH.to_owned(),
-                interval: defaults::SCRAPE_INTERVAL,
-            };
-            return at.parse(METRICS, |text| match text {
-                "proxy" => Ok((Metrics::Proxy, None)),
-                "scrape" => Ok((scrape(), None)),
-                _ => Err(Wrong::new(
-                    format!("{} is not possible here", quote(text)),
-                    format!("write {METRICS}"),
-                )),
-            });
-        }
-        match at.choice(METRICS, &["proxy", "scrape", "prometheus"], &["otlp", "datadog"])? {
-            ("scrape", value) => {
-                value.map("a map, e.g. { path: /metrics }", |fields| (scrape(fields), None))
-            }
-            ("prometheus", value) => value.map("a map, e.g. { provider: main }", prometheus)?,
-            (_, value) if value.is_null() => Some((Metrics::Proxy, None)),
-            (_, value) => value
-                .map("nothing, since the proxy's own counters need no settings", |_| {
-                    (Metrics::Proxy, None)
-                }),
-        }
-    });
-    read.unwrap_or((Metrics::Proxy, None))
-}
-
-fn scrape(fields: &Fields<'_>) -> Metrics {
-    Metrics::Scrape {
-        path: fields.or("path", defaults::SCRAPE_PATH.to_owned(), |at| {
-            at.parse("a path", values::http_path)
-        }),
-        interval: fields
-            .or("interval", defaults::SCRAPE_INTERVAL, |at| duration_within(at, SHORTEST, LONGEST)),
-    }
-}
-
-fn prometheus(fields: &Fields<'_>) -> Option<(Metrics, Option<(Span, String)>)> {
-    let version_label = fields.or("versionLabel", defaults::VERSION_LABEL.to_owned(), |at| {
-        at.parse("a label, e.g. version", values::label)
-    });
-    let labels = fields.or("labels", BTreeMap::new(), |at| {
-        let entries = at.entries("a map of labels, e.g. { job: checkout }")?;
-        let pair = |(_, name, value): (Span, &str, At<'_>)| {
-            let label = values::label(name).map_err(|wrong| value.wrong(wrong)).ok();
-            if label.as_deref() == Some(version_label.as_str()) {
-                let hint = "leave it out; Serin asks for each version in turn";
-                value.wrong(Wrong::new(
-                    "this label tells the versions apart, so it has no fixed value",
-                    hint,
-                ));
-            }
-            Some((label?, value.parse("a value", values::line)?))
-        };
-        Some(entries.into_iter().filter_map(pair).collect())
-    });
-    let interval = fields.or("interval", defaults::PROMETHEUS_INTERVAL, duration);
-    let example = "provider: main, the name of a provider in serin.yaml";
-    let at = fields.required("provider", example)?;
-    let provider = at.parse("a name", values::name)?;
-    let place = Some((at.span(), provider.clone()));
-    Some((Metrics::Prometheus { provider, version_label, labels, interval }, place))
 }

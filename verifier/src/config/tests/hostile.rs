@@ -66,6 +66,36 @@ fn hostile_files_are_refused_in_time() {
 }
 
 #[test]
+fn queries_that_nest_are_refused_without_exhausting_the_stack() {
+    let queries = [
+        "a*".repeat(2_000) + "a",
+        "a^".repeat(2_000) + "a",
+        "a or ".repeat(800) + "a",
+        "a unless on(b) ".repeat(60) + "a",
+        "!".repeat(4_000),
+        "-".repeat(4_000) + "a",
+        "(".repeat(4_000),
+        "sum(".repeat(60) + "a" + &")".repeat(60),
+        "a[5m:".repeat(60),
+        format!("a{{b=~\"{}\"}}", "(".repeat(4_000)),
+        format!("a{{b=~\"{}\"}}", "(a*)*".repeat(700)),
+        format!("a{{b=~\"{}\"}}", "a{1000}{1000}{1000}"),
+        "x".repeat(5_000),
+        "$".repeat(4_000) + "{",
+        "${".repeat(2_000),
+    ];
+    for query in queries {
+        let quoted = serde_json::Value::from(query.as_str()).to_string();
+        for metrics in ["scrape", "{ prometheus: { provider: a } }", "{ store: { provider: a } }"] {
+            let text = format!(
+                "metadata: {{ name: a }}\nspec:\n  paths: [a]\n  target: {{ process: {{ command: a }} }}\n  metrics: {metrics}\n  checks:\n    - errors: {{ bad: {quoted}, total: {quoted} }}\n    - {{ name: g, gauge: {{ query: {quoted} }} }}\n"
+            );
+            assert!(!read_in_time("a query", text.as_bytes()).is_empty(), "{text}");
+        }
+    }
+}
+
+#[test]
 fn a_file_of_ten_megabytes_is_refused_by_its_size() {
     let problems = read_in_time("10 MB", &vec![b'a'; 10_000_000]);
     assert_eq!(problems[0].message, "the file has 10000000 bytes, and Serin reads at most 1048576");
@@ -121,7 +151,27 @@ fn pieces() -> impl Strategy<Value = String> {
         "days",
         "from",
         "to",
+        "metrics",
+        "store",
+        "provider",
+        "metric",
+        "bad",
+        "total",
+        "slower",
+        "gauge",
+        "query",
+        "judge",
+        "kayenta",
+        "effectSize",
+        "sum(rate(a[5m]))",
+        "${version}",
+        "1.5GB",
+        "p99",
         "repositories",
+        "providers",
+        "datadog",
+        "http",
+        "pointers",
         "url",
         "credentials",
         "tokenFrom",
@@ -202,9 +252,12 @@ proptest! {
     }
 
     #[test]
-    fn a_literal_secret_is_never_told(secret in "[a-zA-Z0-9]{12,40}", place in 0_usize..8) {
+    fn a_literal_secret_is_never_told(secret in "[a-zA-Z0-9]{12,40}", place in 0_usize..11) {
         let repository = "repositories: [{ name: shop, url: /srv/shop.git }]\n";
         let text = match place {
+            8 => format!("{repository}providers: [{{ name: a, datadog: {{ site: eu, apiKey: {secret}, applicationKeyFrom: {secret} }} }}]\n"),
+            9 => format!("{repository}providers: [{{ name: a, cloudWatch: {{ region: x, secretKey: {secret}, accessKeyFrom: {{ env: {secret}-x }} }} }}]\n"),
+            10 => format!("{repository}providers: [{{ name: a, influx: {{ url: 'http://u:{secret}@host', version: 2, token: {secret} }} }}]\n"),
             0 => format!("{repository}api: {{ tokenFrom: {secret} }}\n"),
             1 => format!("{repository}api: {{ token: {secret} }}\n"),
             2 => format!("{repository}hooks:\n  secret: |\n    {secret}\n"),

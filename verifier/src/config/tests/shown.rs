@@ -86,9 +86,44 @@ fn checks() -> impl Strategy<Value = String> {
         (percent(1, 99), 1_u32..100_000, breach).prop_map(|(o, t, b)| format!(
             "latency: {{ objective: {o}, threshold: {t}ms, onBreach: {b} }}"
         )),
+        (100_u32..10_000, 0_u32..3_600).prop_map(|(r, w)| format!(
+            "restarts: {{ tolerance: {{ ratio: {}.{:02} }}, warmUp: {w}s }}",
+            r / 100,
+            r % 100
+        )),
+        (1_u32..1_000, prop::sample::select(vec!["mean", "cles"])).prop_map(|(n, m)| {
+            let measure = m.replace("mean", "meanRatio");
+            format!(
+                "latency: {{ judge: kayenta, quantile: p{}.{}, kayenta: {{ outliers: {{ factor: {n} }}, effectSize: {{ measure: {measure}, allowedIncrease: 0.{n} }} }} }}",
+                n % 99 + 1,
+                n % 10
+            )
+        }),
     ];
     prop::collection::vec(more, 0..6)
         .prop_map(|more| format!("[errors, latency, {}]", more.join(", ")))
+}
+
+/// Checks with sources of their own, which the proxy cannot have.
+fn sourced() -> impl Strategy<Value = String> {
+    let metric = "[a-z_:][a-z0-9_:.]{0,20}";
+    let by = prop::sample::select(vec!["", ", by: []", ", by: [route, zone]"]);
+    let failed = prop::sample::select(vec!["http", "grpc", "[5xx, '429', \"a b\"]"]);
+    let unit = prop::sample::select(vec!["s", "ms", "us", "ns"]);
+    prop_oneof![
+        (metric, failed, by.clone()).prop_map(|(m, f, by)| format!(
+            "errors: {{ metric: '{m}', labels: {{ job: a }}, status: {{ label: code, failed: {f} }}{by} }}"
+        )),
+        (metric, unit, by).prop_map(|(m, u, by)| format!(
+            "latency: {{ metric: '{m}', unit: {u}{by} }}"
+        )),
+        "[a-z_]{1,9}".prop_map(|m| {
+            format!("errors: {{ bad: 'x_{m}{{state=~\"lost|[a-z]+\"}}', total: x_{m} }}")
+        }),
+        (metric, 0_u32..5_000, duration()).prop_map(|(m, n, d)| format!(
+            "{{ name: gauge-{n}, gauge: {{ metric: '{m}', atMost: {n}.{n}Gi, for: {d} }} }}"
+        )),
+    ]
 }
 
 fn freezes() -> impl Strategy<Value = String> {
@@ -109,7 +144,8 @@ fn metrics() -> impl Strategy<Value = String> {
     prop_oneof![
         Just("proxy".to_owned()),
         short().prop_map(|i| format!("{{ scrape: {{ path: /m?a=b, interval: {i} }} }}")),
-        (duration(), "[a-z ]{0,8}[a-z]").prop_map(|(i, v)| format!("{{ prometheus: {{ provider: main, versionLabel: rev, labels: {{ job: {v} }}, interval: {i} }} }}")),
+        "[a-z ]{0,8}[a-z]".prop_map(|s| format!("{{ otlp: {{ service: \"{s}\" }} }}")),
+        (duration(), "[a-z ]{0,8}[a-z]").prop_map(|(i, v)| format!("{{ prometheus: {{ provider: main, versionLabel: rev, version: short, labels: {{ job: {v} }}, interval: {i} }} }}")),
     ]
 }
 
@@ -151,4 +187,48 @@ proptest! {
         check_round_trip(&policy);
         prop_assert!(Plan::new(&policy.steps).is_ok());
     }
+}
+
+proptest! {
+    #[test]
+    fn a_policy_with_sources_of_its_own_is_shown_as_it_is(
+        checks in prop::collection::vec(sourced(), 1..6), warm_up in 0_u32..3_600,
+    ) {
+        let text = format!(
+            "metadata: {{ name: a-1 }}\nspec:\n  paths: [a/**]\n  target: {{ process: {{ command: ./service }} }}\n  metrics: scrape\n  warmUp: {warm_up}s\n  checks:\n    - errors\n    - {}\n",
+            checks.join("\n    - ")
+        );
+        match policies("p.yaml", text.as_bytes()) {
+            Ok(policies) => check_round_trip(&policies[0]),
+            // Two gauges may have drawn the same name, and two thirds of an hour are no `for`.
+            Err(problems) => prop_assert!(
+                problems.iter().all(|p| p.message.starts_with("two checks are named")),
+                "{text}\n{}", render_problems(&problems, Colour::Never)
+            ),
+        }
+    }
+}
+
+#[test]
+fn everything_that_a_store_is_asked_is_shown() {
+    let text = "metadata: { name: checkout }
+spec:
+  paths: [a/**]
+  target: { process: { command: ./service } }
+  metrics: { store: { provider: dd, version: short, labels: { env: prod } } }
+  checks:
+    - errors: { bad: 'sum:lost{version:${version}}.as_count()', total: 'sum:orders{version:${version}}.as_count()' }
+    - latency:
+        total: 'count:t{version:${version}}'
+        slower: { 250ms: 'count(v: v>0.25):t{version:${version}}', 1s: \"count(v: v>1):t{\\n  version:${version}}\" }
+    - errors: { judge: kayenta, kayenta: { outliers: remove } }
+    - { name: memory, gauge: { query: 'avg:memory{version:${version}}', atMost: 1.5GB } }
+    - restarts: { bad: 'r{${version}}', total: 's{${version}}' }
+";
+    let policy = policies("p.yaml", text.as_bytes());
+    let policy = policy.unwrap_or_else(|p| panic!("{}", render_problems(&p, Colour::Never)));
+    check_round_trip(&policy[0]);
+    let shown = show_policy(&policy[0]);
+    let (_, shown) = shown.split_once("# Where observations").unwrap();
+    insta::assert_snapshot!(shown);
 }

@@ -17,6 +17,8 @@ fn point(second: i64, weight: f64, log_evidence: f64, ratio: Option<Interval>) -
         threshold: None,
         ratio,
         needs: None,
+        quantiles: Vec::new(),
+        notes: Vec::new(),
         sentence: String::new(),
     };
     let verdict = Verdict {
@@ -27,6 +29,7 @@ fn point(second: i64, weight: f64, log_evidence: f64, ratio: Option<Interval>) -
         breached: false,
         suspicion: None,
         findings: vec![finding],
+        notes: Vec::new(),
         reason: String::new(),
     };
     Point {
@@ -46,7 +49,7 @@ fn across(at: Timestamp) -> f64 {
 
 fn tolerated(ratio: f64) -> Vec<Check> {
     let test = Test::Errors { ratio, absolute: 0.001 };
-    vec![Check { name: "errors".to_owned(), reads: "errors".to_owned(), test }]
+    vec![Check::new("errors", test)]
 }
 
 /// Every height in a path, to see that none leaves the plot.

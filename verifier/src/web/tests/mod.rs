@@ -2,6 +2,7 @@
 
 mod api;
 mod hooks;
+mod otlp;
 mod pages;
 mod security;
 mod stream;

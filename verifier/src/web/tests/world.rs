@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use alerts::{Routes, Templates};
 use analysis::{Arm, Observation, Sample, Scrape};
+use analysis_providers::otlp::Otlp;
 use jiff::{SignedDuration, Timestamp};
 use rollout::commit::ChangedFile;
 use rollout::{
@@ -284,6 +285,8 @@ pub(super) struct Setup {
     pub(super) listen: Option<&'static str>,
     /// Longest wait for a request's head.
     pub(super) head: Option<std::time::Duration>,
+    /// Where pushed metrics go.
+    pub(super) otlp: Option<Arc<Otlp>>,
 }
 
 impl Site {
@@ -334,7 +337,11 @@ impl Site {
             proxy,
             address,
         };
-        let app = Arc::new(App::new(&instance, handle, performer, format!("http://{address}")));
+        let app = App::new(&instance, handle, performer, format!("http://{address}"));
+        let app = Arc::new(match setup.otlp {
+            Some(otlp) => app.with_otlp(otlp),
+            None => app,
+        });
         let (stop, mut stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let stopping = async move {
