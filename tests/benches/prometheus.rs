@@ -51,7 +51,7 @@ fn counters(subjects: usize) -> String {
 
 /// Native histograms with 80 buckets each, as many bounds and counts as the counters have samples.
 fn histograms() -> String {
-    let all: Vec<String> = (0..SAMPLES / PER_SERIES / 80 + 1)
+    let all: Vec<String> = (0..=(SAMPLES / PER_SERIES / 80))
         .map(|series| {
             let version = ["old", "new"][series % 2];
             let buckets: Vec<String> = (0..80)

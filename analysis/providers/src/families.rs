@@ -34,9 +34,10 @@ impl fmt::Display for Chosen {
 impl Chosen {
     /// A metric that the policy names.
     pub(crate) fn given(reads: Reads) -> Self {
-        let metric = match &reads {
-            Reads::Value(text) => text.clone(),
-            _ => reads.selectors().first().map_or_else(String::new, |s| s.name.clone()),
+        let metric = if let Reads::Value(text) = &reads {
+            text.clone()
+        } else {
+            reads.selectors().first().map_or_else(String::new, |s| s.name.clone())
         };
         let why = "named in the policy".to_owned();
         Self { metric, reading: reads.describe(), why, reads }
@@ -324,10 +325,9 @@ struct Statuses {
 fn find(part: Part, series: &[Series]) -> Found {
     let mut found = Found::new();
     for one in series {
-        let fitting = TABLE
-            .iter()
-            .enumerate()
-            .find_map(|(rank, row)| row.base(part, &one.name).map(|(b, form)| (rank, row, b, form)));
+        let fitting = TABLE.iter().enumerate().find_map(|(rank, row)| {
+            row.base(part, &one.name).map(|(b, form)| (rank, row, b, form))
+        });
         let Some((rank, row, base, form)) = fitting else { continue };
         let Some(status) = row.status(part, form, one) else { continue };
         let known = found.entry(rank).or_default().entry(base.to_owned()).or_default();

@@ -329,11 +329,10 @@ impl Prometheus {
         let rounds: Vec<Round<'_>> = decided
             .iter()
             .map(|(check, reads)| {
-                let found = match reads {
-                    Reads::Value(text) => {
-                        brought.values[index].get(text).map(|tracks| tracks::gauges(tracks))
-                    }
-                    _ => Some(tracks::found(tracks, reads)),
+                let found = if let Reads::Value(text) = reads {
+                    brought.values[index].get(text).map(|tracks| tracks::gauges(tracks))
+                } else {
+                    Some(tracks::found(tracks, reads))
                 };
                 Round { check, reads, found: found.unwrap_or_default() }
             })

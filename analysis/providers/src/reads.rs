@@ -83,9 +83,15 @@ enum Part {
     /// The zero bucket of a native histogram: the bits of its width.
     Zero(u64),
     /// A bucket of a native histogram.
-    Exponential { scale: i8, index: i32 },
+    Exponential {
+        scale: i8,
+        index: i32,
+    },
     /// A bucket with any bounds: the bits of both, none of them negative.
-    Custom { left: u64, right: u64 },
+    Custom {
+        left: u64,
+        right: u64,
+    },
 }
 
 impl Key {
@@ -123,9 +129,9 @@ impl Reads {
             }
             (Source::Auto, _) => Ok(None),
             (Source::Named(named), kind) => Ok(Some(Self::named(kind, named))),
-            (Source::Query { .. }, MeasureKind::Gauge) => Err(
-                "a gauge has one query, not one for bad and one for all".to_owned(),
-            ),
+            (Source::Query { .. }, MeasureKind::Gauge) => {
+                Err("a gauge has one query, not one for bad and one for all".to_owned())
+            }
             (Source::Query { bad, total }, _) => {
                 Ok(Some(Self::Pair { bad: parse(bad)?, total: parse(total)? }))
             }
@@ -133,12 +139,14 @@ impl Reads {
                 parsed(text).map_err(|error| error.to_string())?;
                 Ok(Some(Self::Value(text.clone())))
             }
-            (Source::Value(_), _) => Err(
-                "a query of one value is a gauge; errors and latency need raw counters".to_owned(),
-            ),
-            (Source::Slower { .. }, _) => Err(
-                "durations are read from a histogram here; write its name in the policy".to_owned(),
-            ),
+            (Source::Value(_), _) => {
+                Err("a query of one value is a gauge; errors and latency need raw counters"
+                    .to_owned())
+            }
+            (Source::Slower { .. }, _) => {
+                Err("durations are read from a histogram here; write its name in the policy"
+                    .to_owned())
+            }
         }
     }
 

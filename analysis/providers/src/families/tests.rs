@@ -112,8 +112,7 @@ fn restarts_are_told_by_the_start_of_the_process_or_by_counters() {
         &["process_start_time_seconds 1.7e9", r#"http_requests_total{code="200"} 1"#];
     let counters = &shown[1..];
     let mut text = String::new();
-    let pairs =
-        [[shown, shown], [shown, &[]], [shown, counters], [counters, counters], [&[], &[]]];
+    let pairs = [[shown, shown], [shown, &[]], [shown, counters], [counters, counters], [&[], &[]]];
     for arms in pairs {
         writeln!(text, "{}", told(MeasureKind::Restarts, &arms)).unwrap();
     }

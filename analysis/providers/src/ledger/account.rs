@@ -91,11 +91,7 @@ impl Account {
 
     /// When a group was last taken in.
     fn last(&self, reads: &Reads, group: &Group) -> Option<Timestamp> {
-        if reads.is_gauge() {
-            self.gauges.get(group).copied()
-        } else {
-            self.differ.last(group)
-        }
+        if reads.is_gauge() { self.gauges.get(group).copied() } else { self.differ.last(group) }
     }
 
     /// Whether every declared arm of a check has something new.
@@ -144,8 +140,7 @@ impl Account {
         };
         let newest = of_arm().filter_map(|f| f.counts(round.reads).map(|r| r.at).max()).max();
         let refused = of_arm().filter_map(|f| {
-            let refusal =
-                refusal(round.reads, f.readings.last().filter(|r| is_new(f, r.at))?)?;
+            let refusal = refusal(round.reads, f.readings.last().filter(|r| is_new(f, r.at))?)?;
             Some(format!("{} {}: {refusal}", named(arm), f.instance))
         });
         let told = of_arm().filter_map(|f| {
@@ -275,7 +270,8 @@ impl Account {
                 sample,
             };
             if round.reads.is_out_of_seconds() {
-                let counted = if round.reads.counts_restarts() { restarts } else { sum.values().sum() };
+                let counted =
+                    if round.reads.counts_restarts() { restarts } else { sum.values().sum() };
                 // More restarts than seconds happen only where a counter of them is read.
                 let of = seconds.max(counted);
                 if of > 0 {

@@ -100,7 +100,7 @@ mod tests {
     fn keys(label: &str, values: impl IntoIterator<Item = String>) -> Vec<Key> {
         let named = Named {
             metric: "m".into(),
-            labels: Default::default(),
+            labels: std::collections::BTreeMap::default(),
             status: None,
             per_second: None,
         };

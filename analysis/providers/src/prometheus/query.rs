@@ -108,8 +108,7 @@ fn together(
     }
     let mut asks = Vec::new();
     for (shape, indices) in groups {
-        let subjects: Vec<_> =
-            indices.into_iter().map(|index| (index, &subjects[index])).collect();
+        let subjects: Vec<_> = indices.into_iter().map(|index| (index, &subjects[index])).collect();
         // Without a label that tells the arms there is nothing to be open about.
         let open = subjects.len() > TOGETHER && !shape.keys.is_empty() && may_open(&shape);
         let ask = Ask { shape, subjects, open };

@@ -193,8 +193,10 @@ impl Wire {
 
 /// When a store that is overloaded wants to be asked again.
 fn pause(response: &Response, now: Timestamp) -> Option<Timestamp> {
-    let overloaded =
-        matches!(response.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+    let overloaded = matches!(
+        response.status(),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+    );
     let text = response.headers().get(RETRY_AFTER).filter(|_| overloaded)?.to_str().ok()?.trim();
     let until = match text.parse::<u32>() {
         Ok(seconds) => now.checked_add(SignedDuration::from_secs(seconds.into())).ok()?,

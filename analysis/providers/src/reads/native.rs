@@ -43,17 +43,18 @@ impl NativeHistogram {
     /// What its buckets count; always something, so that the series is known to be there.
     pub(super) fn parts(&self) -> BTreeMap<Part, f64> {
         let is_zero = |b: &NativeBucket| b.closed && b.left <= 0.0 && b.right >= 0.0;
-        let (zeros, others): (Vec<&NativeBucket>, Vec<&NativeBucket>) = self.buckets.iter().partition(|b| is_zero(b));
+        let (zeros, others): (Vec<&NativeBucket>, Vec<&NativeBucket>) =
+            self.buckets.iter().partition(|b| is_zero(b));
         let threshold = zeros.iter().map(|b: &&NativeBucket| b.right.abs()).fold(0.0, f64::max);
         // A duration below zero is a clock that was set back: as good as none.
-        let (below, above): (Vec<&NativeBucket>, Vec<&NativeBucket>) = others.into_iter().partition(|b| b.right <= 0.0);
+        let (below, above): (Vec<&NativeBucket>, Vec<&NativeBucket>) =
+            others.into_iter().partition(|b| b.right <= 0.0);
         let zero = zeros.into_iter().chain(below).map(|b| b.count).sum();
         let mut parts = BTreeMap::from([(Part::Zero(threshold.to_bits()), zero)]);
         let exponential: Option<Vec<(i8, i32)>> =
             above.iter().map(|b| exponential(b.left, b.right)).collect();
-        let exponential = exponential.filter(|found| {
-            found.windows(2).all(|pair| pair[0].0 == pair[1].0)
-        });
+        let exponential =
+            exponential.filter(|found| found.windows(2).all(|pair| pair[0].0 == pair[1].0));
         for (place, bucket) in above.into_iter().enumerate() {
             let part = match &exponential {
                 Some(found) => {
@@ -261,8 +262,7 @@ fn in_other_unit(zero: u64, buckets: &[(i8, i32, u64)], scale: i8, per_second: u
     #[expect(clippy::cast_possible_truncation, reason = "52 doublings times 4 fit")]
     let at = |doublings: f64| ((doublings + unit) * per_doubling).round() as i32;
     let (first, last) = (at(-20.0), at(10.0));
-    let bounds: BTreeSet<u64> =
-        (first..=last).map(|index| bound(scale, index).to_bits()).collect();
+    let bounds: BTreeSet<u64> = (first..=last).map(|index| bound(scale, index).to_bits()).collect();
     let placed: Vec<(f64, f64, u64)> = buckets
         .iter()
         .map(|(from, index, count)| {

@@ -31,8 +31,10 @@ fn named(subject: Subject) -> Subject {
 }
 
 fn with_login(server: &Server, login: Login) -> Prometheus {
-    let settings =
-        PrometheusSettings { login, ..PrometheusSettings::new(&server.url, Duration::from_secs(15)) };
+    let settings = PrometheusSettings {
+        login,
+        ..PrometheusSettings::new(&server.url, Duration::from_secs(15))
+    };
     Prometheus::new(settings).unwrap()
 }
 
@@ -104,7 +106,10 @@ async fn a_token_is_read_again_when_its_file_changes() {
         std::fs::write(&file, format!("{token}\n")).unwrap();
         let measured = provider.measure(&subjects, at(0)).await;
         assert!(!format!("{measured:?} {provider:?}").contains(token));
-        assert_eq!(server.seen().last().unwrap().headers["authorization"], format!("Bearer {token}"));
+        assert_eq!(
+            server.seen().last().unwrap().headers["authorization"],
+            format!("Bearer {token}")
+        );
     }
     std::fs::write(&file, "hunter4\u{7}").unwrap();
     let broken = told(&provider.measure(&subjects, at(0)).await[0]);
@@ -172,9 +177,8 @@ async fn ten_thousand_subjects_take_one_query_an_interval() {
         assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
         let last = &measured[9_999].result.as_ref().unwrap().0;
         assert_eq!(last.observations.len(), if round == 1 { 2 } else { 0 });
-        let silent = measured[..9_999].iter().all(|m| {
-            matches!(&m.result, Ok((_, Completeness::None(_))))
-        });
+        let silent =
+            measured[..9_999].iter().all(|m| matches!(&m.result, Ok((_, Completeness::None(_)))));
         assert!(silent, "what a subject's labels do not select is not its own");
         // One for each set of families and matchers: requests; requests and all orders; bad orders.
         assert_eq!(server.seen().len(), 3 * (round + 1));

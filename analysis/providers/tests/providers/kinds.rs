@@ -13,13 +13,15 @@ use crate::told::{at, told};
 /// A series of both arms that shows `then` at each scrape, given as seconds and value.
 fn series(name: &str, labels: &[(&str, &str)], points: &[(&str, &[(i64, Value)])]) -> Vec<Value> {
     let each = points.iter().map(|(version, points)| {
-        let mut metric = json!({"__name__": name, "version": version, "pod": format!("{version}-1")});
+        let mut metric =
+            json!({"__name__": name, "version": version, "pod": format!("{version}-1")});
         for (label, value) in labels {
             metric[*label] = json!(value);
         }
         let stamped: Vec<Value> =
             points.iter().map(|(second, value)| json!([at(*second).as_second(), value])).collect();
-        let key = if points.iter().any(|(_, value)| value.is_object()) { "histograms" } else { "values" };
+        let key =
+            if points.iter().any(|(_, value)| value.is_object()) { "histograms" } else { "values" };
         json!({"metric": metric, key: stamped})
     });
     each.collect()
@@ -61,12 +63,17 @@ fn native(scale: i32, zero: u32, buckets: &[(i32, u32)]) -> Value {
     let bound = |index: i32| (f64::from(index) * f64::from(-scale).exp2()).exp2().to_string();
     let mut all = vec![json!([3, "-0.001", "0.001", zero.to_string()])];
     all.retain(|_| zero > 0);
-    all.extend(buckets.iter().map(|(index, count)| {
-        json!([0, bound(index - 1), bound(*index), count.to_string()])
-    }));
+    all.extend(
+        buckets
+            .iter()
+            .map(|(index, count)| json!([0, bound(index - 1), bound(*index), count.to_string()])),
+    );
     let count: u32 = zero + buckets.iter().map(|(_, count)| count).sum::<u32>();
     json!({"count": count.to_string(), "sum": "1", "buckets": all})
 }
+
+/// Samples of the canary and of the baseline.
+type Arms<'a> = (&'a [(i64, Value)], &'a [(i64, Value)]);
 
 #[tokio::test]
 async fn native_histograms_are_differenced_across_schema_changes_and_resets() {
@@ -183,9 +190,8 @@ async fn routes_split_a_check_and_other_labels_only_where_named() {
 
 #[tokio::test]
 async fn restarts_are_counted_once_out_of_the_seconds_of_running() {
-    let started = |points: &[(&str, &[(i64, Value)])]| {
-        series("process_start_time_seconds", &[], points)
-    };
+    let started =
+        |points: &[(&str, &[(i64, Value)])]| series("process_start_time_seconds", &[], points);
     let start = |second: i64, started: f64| (second, json!(started.to_string()));
     let counter = |points: &[(&str, &[(i64, Value)])]| {
         series("http_requests_total", &[("code", "200")], points)
@@ -203,7 +209,7 @@ async fn restarts_are_counted_once_out_of_the_seconds_of_running() {
     server.set("group+by", Answer::json(200, search.to_string()));
     let first = provider(&server);
     let subjects = [with(vec![auto.clone()])];
-    let rounds: [(&[(i64, Value)], &[(i64, Value)]); 3] = [
+    let rounds: [Arms<'_>; 3] = [
         (&[start(0, 100.0)], &[start(0, 200.0)]),
         (&[start(5, 100.0), start(15, 100.0)], &[start(5, 200.0), start(14, 209.5)]),
         // A start time that is computed anew each time is the same process.
@@ -224,10 +230,8 @@ async fn restarts_are_counted_once_out_of_the_seconds_of_running() {
         {"metric": {"__name__": "http_requests_total", "code": "200", "version": "new"}, "value": [0, "1"]}]}});
     server.set("group+by", Answer::json(200, search.to_string()));
     let second = provider(&server);
-    let rounds: [(&[(i64, Value)], &[(i64, Value)]); 2] = [
-        (&[count(0, 500)], &[count(0, 50)]),
-        (&[count(15, 600)], &[count(10, 4), count(15, 2)]),
-    ];
+    let rounds: [Arms<'_>; 2] =
+        [(&[count(0, 500)], &[count(0, 50)]), (&[count(15, 600)], &[count(10, 4), count(15, 2)])];
     for ((old, new), moment) in rounds.iter().zip([0, 15]) {
         server.set("/api", matrix(vec![counter(&[("old", *old), ("new", *new)])]));
         let measured = second.measure(&subjects, at(moment)).await;
@@ -269,9 +273,8 @@ async fn gauges_are_values_and_never_differences() {
 #[tokio::test]
 async fn the_value_of_a_query_is_asked_once_for_all_subjects_and_told_apart_by_labels() {
     let server = Server::start().await;
-    let sample = |labels: Value, value: &str| {
-        json!({"metric": labels, "value": [at(0).as_second(), value]})
-    };
+    let sample =
+        |labels: Value, value: &str| json!({"metric": labels, "value": [at(0).as_second(), value]});
     let result = json!({"status": "success", "data": {"resultType": "vector", "result": [
         sample(json!({"version": "old", "pod": "o1"}), "0.5"),
         sample(json!({"version": "new", "pod": "n1"}), "0.75"),

@@ -35,7 +35,10 @@ fn observation(one: &Observation) -> String {
         Sample::Events { events, of } => format!("{events} of {of}"),
         Sample::Histogram { le, counts } => format!("{counts:?} up to {le:?}"),
         Sample::Exponential(h) => {
-            format!("{:?} from bucket {} of scale {}, {} at zero", h.counts, h.first, h.scale, h.zero)
+            format!(
+                "{:?} from bucket {} of scale {}, {} at zero",
+                h.counts, h.first, h.scale, h.zero
+            )
         }
         Sample::Gauge { value } => format!("{value}"),
     };

@@ -23,7 +23,8 @@ pub(crate) fn traffic(exporter: &Exporter, step: u64, truth: &mut Sums) {
     for (name, weight) in NAMES.iter().zip([40, 2, 7, 1]) {
         let (service, version) = name.split_once('-').unwrap();
         let (good, bad, slow) = (weight * (step + 1), step % 3, step % 2);
-        let counts = [("failed", bad), ("completed", good + bad), ("slow", slow), ("timed", good + bad)];
+        let counts =
+            [("failed", bad), ("completed", good + bad), ("slow", slow), ("timed", good + bad)];
         for (what, count) in counts {
             add(truth, service, arm(version), what, count);
         }

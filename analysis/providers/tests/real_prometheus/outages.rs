@@ -17,7 +17,9 @@ fn seconds(variable: &str, usual: u64) -> Duration {
 #[tokio::test]
 async fn a_stopped_prometheus_is_no_data_and_its_gap_is_counted_afterwards() {
     let exporter = services().await;
-    let Some(mut store) = Store::start(Program::Prometheus, &exporter.scraped("text")) else { return };
+    let Some(mut store) = Store::start(Program::Prometheus, &exporter.scraped("text")) else {
+        return;
+    };
     let settings = PrometheusSettings::new(store.url(), Duration::from_secs(1));
     let provider = Prometheus::new(settings).unwrap();
     let subjects = [subject("shop", &KINDS), subject("cart", &KINDS)];

@@ -56,6 +56,7 @@ pub(crate) struct Store {
 
 impl Store {
     /// Starts one that scrapes; `None`, with a line that says so, where the program is not installed.
+    #[expect(clippy::print_stderr, reason = "says what was left out where the program is missing")]
     pub(crate) fn start(program: Program, configuration: &str) -> Option<Self> {
         let Some(path) = program.path() else {
             eprintln!(

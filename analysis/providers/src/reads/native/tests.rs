@@ -30,7 +30,7 @@ fn schema_and_index_follow_from_the_bounds_that_prometheus_prints() {
         count: 3.0,
         buckets: vec![
             NativeBucket { closed: true, left: -1e-9, right: 1e-9, count: 1.0 },
-            open(0.1146255054005839, 0.125, 1.0),
+            open(0.114_625_505_400_583_9, 0.125, 1.0),
             open(3.363_585_661_014_858, 3.668_016_172_818_685, 1.0),
         ],
     };
@@ -91,8 +91,10 @@ fn too_many_buckets_drop_to_a_coarser_scale_and_keep_every_count() {
 #[test]
 fn milliseconds_make_an_ordinary_histogram_with_the_same_bounds_each_time() {
     let one = |index| BTreeMap::from([(key(Part::Exponential { scale: 3, index }), 1)]);
-    let (fast, slow) = (sample(&one(0), 1_000, &BTreeSet::new()), sample(&one(100), 1_000, &BTreeSet::new()));
-    let (Some(Sample::Histogram { le, counts }), Some(Sample::Histogram { le: other, .. })) = (fast, slow)
+    let (fast, slow) =
+        (sample(&one(0), 1_000, &BTreeSet::new()), sample(&one(100), 1_000, &BTreeSet::new()));
+    let (Some(Sample::Histogram { le, counts }), Some(Sample::Histogram { le: other, .. })) =
+        (fast, slow)
     else {
         panic!("no histogram");
     };
@@ -154,7 +156,7 @@ proptest! {
             .collect();
         let histogram = NativeHistogram { count: 1.0, buckets };
         let counts: BTreeMap<Key, u64> =
-            histogram.parts().into_iter().map(|(part, _)| (key(part), 3)).collect();
+            histogram.parts().into_keys().map(|part| (key(part), 3)).collect();
         if let Some(sample) = sample(&counts, per_second, &BTreeSet::new()) {
             let observation = analysis::Observation {
                 arm: analysis::Arm::Canary,
