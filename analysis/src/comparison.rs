@@ -25,7 +25,7 @@ use self::restart::Restart;
 const ENOUGH_FOR_REFERENCE: u64 = 500;
 
 /// Share of the evidence that rests on the rollout as a whole; the rest begins anew after a bake.
-const SINCE_THE_BEGINNING: f64 = 0.95;
+const SINCE_THE_BEGINNING: f64 = 0.97;
 
 /// Starts of the late-onset mixture, one a minute: a ramp that takes longer than this is rare.
 const STARTS: u8 = 20;
@@ -162,6 +162,12 @@ impl Comparison {
         }
     }
 
+    /// Nothing before the newest start of the late-onset mixture is expected any more.
+    pub(crate) fn forget_start(&mut self) {
+        self.worse.forget_newest();
+        self.without.iter_mut().for_each(Onset::forget_newest);
+    }
+
     /// Minutes of the newest start.
     pub(crate) fn begun(&self) -> u8 {
         self.worse.begun()
@@ -176,16 +182,12 @@ impl Comparison {
         let seen = self.exposure(parts.canary, parts.baseline);
         if let Some(factor) = log_factor(&seen, ratio, self.absolute) {
             self.worse.add(&factor, sign, how.late);
-            for (group, without) in self.without.iter_mut().enumerate() {
-                if parts.groups[group].of == 0 {
-                    without.add(&factor, sign, how.late);
-                }
-            }
         }
-        for group in (0..self.without.len()).filter(|group| parts.groups[*group].of > 0) {
+        // Leaving a pod out allows for what a pod may do already: no margin on top of it.
+        for group in 0..self.without.len() {
             let rest = less(parts.canary, parts.groups[group]);
             let seen = self.exposure(rest, parts.baseline);
-            if let Some(factor) = log_factor(&seen, ratio, self.absolute) {
+            if let Some(factor) = log_factor(&seen, self.ratio, self.absolute) {
                 self.without[group].add(&factor, sign, how.late);
             }
         }

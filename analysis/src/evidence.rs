@@ -19,7 +19,7 @@ use crate::{
     gauge::Gauge,
     history::Spread,
     kayenta,
-    pods::{PSEUDO, Pods},
+    pods::Pods,
     sequential::Absolute,
     tail::{Cells, Stratum, Tail},
 };
@@ -66,8 +66,8 @@ pub(crate) struct CheckEvidence {
     alpha: f64,
     /// What is taken off the evidence because stable alone reaches that much (A/A calibration).
     penalty: f64,
-    /// The highest that each set of stable pods reached.
-    quiet: [f64; PSEUDO],
+    /// The highest that each set of stable pods reached, where there are such sets.
+    quiet: Vec<f64>,
     /// The highest that stable's halves reached against each other.
     pub(crate) control: f64,
     /// The newest scrape's factor of the margin.
@@ -162,7 +162,7 @@ impl CheckEvidence {
             spread: known.map_or_else(Spread::default, |known| known.spread),
             alpha,
             penalty,
-            quiet: [0.0; PSEUDO],
+            quiet: Vec::new(),
             control: 0.0,
             margin: 1.0,
             disturbed: false,
@@ -175,7 +175,7 @@ impl CheckEvidence {
             incoming: Incoming::default(),
         };
         let usual = known.map_or(Counts::default(), |known| known.errors);
-        let dispersion = known.map_or(1.0, |known| known.dispersion.phi());
+        let dispersion = known.map_or(1.0, |known| known.dispersion.allowance());
         match &check.test {
             Test::Errors { ratio, absolute } => {
                 let comparison = Comparison::errors(sane_ratio(*ratio), sane_share(*absolute));

@@ -76,7 +76,7 @@ fn a_broken_canary_fails_at_once_and_says_why() {
     let assessment = assessed(&settings, &[pair(0, (12, 389), (9, 8812))]);
     let verdict = assessment.verdict(&settings, 0.1);
     assert_eq!(verdict.outcome, Outcome::Fail);
-    insta::assert_snapshot!(verdict.reason, @"errors: 3.1 % of canary requests failed (12 of 389) against 0.1 % of stable's (9 of 8,812); tolerated is 1.25 x + 0.1 %; evidence 15.2 of 4.6 needed");
+    insta::assert_snapshot!(verdict.reason, @"errors: 3.1 % of canary requests failed (12 of 389) against 0.1 % of stable's (9 of 8,812); tolerated is 1.25 x + 0.1 %; evidence 15.4 of 4.6 needed");
     assert_eq!(verdict.findings[0].status, Status::Fail);
     let ratio = verdict.findings[0].ratio.unwrap();
     assert!(
@@ -258,7 +258,7 @@ fn latency_learns_its_thresholds_and_then_fails_a_slow_canary() {
         let slow = durations(Arm::Canary, [3, 4, 2, 1]);
         assessment.observe(&settings, &scrape(second, vec![baseline(), slow]));
     }
-    insta::assert_snapshot!(assessment.verdict(&settings, 0.1).reason, @"latency: 30 % of canary requests took longer than 250 ms (9 of 30) against 2 % of stable's (6 of 300); tolerated is 1.38 x; evidence 6.2 of 4.6 needed");
+    insta::assert_snapshot!(assessment.verdict(&settings, 0.1).reason, @"latency: 30 % of canary requests took longer than 250 ms (9 of 30) against 2 % of stable's (6 of 300); tolerated is 1.38 x; evidence 6.4 of 4.6 needed");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::sequential::{Exposure, Ratio, log_factor};
 
 /// Evidence since a bake was left for a comparison: an hour of good data before must not hide what began late.
 ///
-/// With weights that are fixed beforehand, 0.95 for the beginning and 0.05 x 2^-j for the j-th restart, and
+/// With weights that are fixed beforehand, 0.97 for the beginning and 0.03 x 2^-j for the j-th restart, and
 /// each restart counting 1 before it begins, the weighted sum is an e-process again, whenever one restarts.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Restart {

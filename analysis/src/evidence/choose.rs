@@ -36,7 +36,7 @@ impl CheckEvidence {
         if let Some(known_here) = known.latency.fitting(&shared, &self.canary_profile)
             && known_here.total() >= ENOUGH_FOR_THRESHOLDS
         {
-            self.choose(&known_here, *stretch, *ratio, known.dispersion.phi());
+            self.choose(&known_here, *stretch, *ratio, known.dispersion.allowance());
         }
     }
 

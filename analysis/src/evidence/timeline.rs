@@ -45,6 +45,18 @@ impl CheckEvidence {
         if self.tail.slots.len() > LATE {
             self.walk(Walk::Retire, 1.0, around);
             self.walk(Walk::LookAgain, 1.0, around);
+            self.forget_start(around);
+        }
+    }
+
+    /// Forgets what late scrapes before the newest start would need, once all that can be added to are after it.
+    fn forget_start(&mut self, around: Around<'_>) {
+        let Some(oldest) = self.tail.slots.first() else { return };
+        let since = oldest.at.duration_since(around.began);
+        for comparison in &mut self.comparisons {
+            if since >= SignedDuration::from_mins(comparison.begun().into()) {
+                comparison.forget_start();
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use super::CheckEvidence;
 use crate::{
     Check, OnBreach, Test,
     comparison::Comparison,
+    pods::PSEUDO,
     sequential::{Absolute, weighted_mean, weighted_sum},
 };
 
@@ -22,13 +23,15 @@ impl CheckEvidence {
         // The least over the groups of canary pods: what is left when any one of them is not looked at.
         let apart = (0..groups)
             .map(|group| mean(&|comparison: &Comparison| comparison.log_e_without(group)))
-            .fold(together, f64::min);
+            .fold(f64::INFINITY, f64::min);
         let catastrophic = mean(&Comparison::log_catastrophic);
-        let shift = if self.allows_for_pods() { -2.0_f64.ln() } else { 0.0 } - self.penalty;
+        // Half of alpha is spent on the margin for pods; the test without a pod has no such margin.
+        let halved = if self.allows_for_pods() { -2.0_f64.ln() } else { 0.0 };
+        let shift = halved - self.penalty;
         let warms_up = self.comparisons.iter().any(Comparison::warms_up);
         let whole = |log_e: f64| {
             let parts = [(1.0 - FOR_YOUNG_PODS, log_e), (FOR_YOUNG_PODS, catastrophic)];
-            shift + if warms_up { weighted_sum(parts.into_iter()) } else { log_e }
+            if warms_up { weighted_sum(parts.into_iter()) } else { log_e }
         };
         let objective = self.objective.as_ref().map_or(0.0, Absolute::log_e);
         let told = |relative: f64| match &check.test {
@@ -42,14 +45,19 @@ impl CheckEvidence {
             }
             Test::Gauge { .. } | Test::Kayenta(_) => 0.0,
         };
-        let (current, together) = (told(whole(apart)), told(whole(together)));
+        let together = shift + whole(together);
+        let apart = if groups == 0 { together } else { together.min(whole(apart) - self.penalty) };
+        let (current, together) = (told(apart), told(together));
         let control = mean(&Comparison::log_control);
+        if self.quiet.is_empty() && self.comparisons.iter().any(|at| at.log_pseudo(0).is_some()) {
+            self.quiet = vec![0.0; PSEUDO];
+        }
         for (set, quiet) in self.quiet.iter_mut().enumerate() {
             let log_e: Option<Vec<(f64, f64)>> = (self.comparisons.iter())
                 .map(|comparison| Some((1.0, comparison.log_pseudo(set)?)))
                 .collect();
             if let Some(log_e) = log_e.filter(|log_e| !log_e.is_empty()) {
-                *quiet = quiet.max(weighted_mean(log_e.into_iter()) + shift + self.penalty);
+                *quiet = quiet.max(weighted_mean(log_e.into_iter()) + halved);
             }
         }
         self.control = self.control.max(control);

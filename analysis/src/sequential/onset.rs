@@ -1,12 +1,12 @@
 //! The late-onset mixture (9): a leak that begins after ten good minutes must not be hidden by them.
 //!
-//! `E = 4/5 E_0 + 1/5 mean over starts s of E_(s..K)`, with `E_(s..K) = 1` before s: the finite-horizon version of
+//! `E = 9/10 E_0 + 1/10 mean over starts s of E_(s..K)`, with `E_(s..K) = 1` before s: the finite-horizon version of
 //! the e-detector of Shin, Ramdas and Rinaldo ("E-detectors", 2022, arXiv 2203.03532). A weighted mean of
 //! supermartingales from 1 is one again, whatever began when. Most regressions are there from the first request, and
-//! halves would make each of these cost 0.7 nats instead of 0.2; a late one costs 0.9 more this way.
+//! halves would make each of these cost 0.7 nats instead of 0.1; a late one costs 1.6 more this way.
 //!
 //! All parts share the alternatives of the grid, so `E_(s..K)` is the mean over them of `exp(L_g(K) - L_g(s))`, and
-//! the mixture is the mean of `exp(L_g(K)) W_g` with `W_g = 4/5 + 1/5 mean over starts of exp(-L_g(s))`, which
+//! the mixture is the mean of `exp(L_g(K)) W_g` with `W_g = 9/10 + 1/10 mean over starts of exp(-L_g(s))`, which
 //! changes at a start only: three numbers per alternative, not one process per start.
 
 use serde::{Deserialize, Serialize};
@@ -14,15 +14,15 @@ use serde::{Deserialize, Serialize};
 use super::grid::{Lanes, POINTS, log_mean_exp};
 
 /// Share of the mixture that rests on everything since the beginning.
-const SINCE_THE_BEGINNING: f64 = 0.8;
+const SINCE_THE_BEGINNING: f64 = 0.9;
 
 /// Evidence that the canary is worse than tolerated, since the beginning or since one of the starts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Onset {
     /// `L_g`: everything so far.
     lanes: Lanes,
-    /// `L_g(s)` of the newest start.
-    newest: Lanes,
+    /// `L_g(s)` of the newest start, as long as a late scrape may lie before it.
+    newest: Option<Box<Lanes>>,
     /// `ln W_g` over the starts that have begun.
     weight: Lanes,
     planned: u8,
@@ -30,11 +30,11 @@ pub struct Onset {
 }
 
 impl Onset {
-    /// No evidence yet; `planned` starts will share a fifth of the weight.
+    /// No evidence yet; `planned` starts will share a tenth of the weight.
     pub fn new(planned: u8) -> Self {
         let weight = if planned == 0 { 1.0 } else { SINCE_THE_BEGINNING };
         let none = [0.0; POINTS];
-        Self { lanes: none, newest: none, weight: [weight.ln(); POINTS], planned, begun: 0 }
+        Self { lanes: none, newest: None, weight: [weight.ln(); POINTS], planned, begun: 0 }
     }
 
     /// Starts that have begun.
@@ -51,7 +51,7 @@ impl Onset {
         for (weight, lane) in self.weight.iter_mut().zip(&self.lanes) {
             *weight = log_add(*weight, share - lane);
         }
-        self.newest = self.lanes;
+        self.newest = Some(Box::new(self.lanes));
         self.begun += 1;
     }
 
@@ -61,16 +61,19 @@ impl Onset {
         for (lane, factor) in self.lanes.iter_mut().zip(factor) {
             *lane += sign * factor;
         }
-        if late {
-            let share = self.share().ln();
-            for ((newest, weight), factor) in
-                self.newest.iter_mut().zip(&mut self.weight).zip(factor)
-            {
+        let share = self.share().ln();
+        if let Some(newest) = self.newest.as_mut().filter(|_| late) {
+            for ((newest, weight), factor) in newest.iter_mut().zip(&mut self.weight).zip(factor) {
                 let before = share - *newest;
                 *newest += sign * factor;
                 *weight = exchanged(*weight, before, share - *newest);
             }
         }
+    }
+
+    /// Nothing can be late any more for the newest start. What still comes is counted for it, which is valid too.
+    pub(crate) fn forget_newest(&mut self) {
+        self.newest = None;
     }
 
     /// What one start weighs.
@@ -132,7 +135,7 @@ mod tests {
         };
         let since: f64 =
             starts.iter().map(|start| process(&scrapes[(*start).min(scrapes.len())..])).sum();
-        (0.8 * process(scrapes) + 0.2 * since / crate::sequential::as_f64(starts.len() as u64)).ln()
+        (0.9 * process(scrapes) + 0.1 * since / crate::sequential::as_f64(starts.len() as u64)).ln()
     }
 
     fn mixed(scrapes: &[Exposure], starts: &[usize], ratio: f64) -> Onset {
@@ -155,7 +158,7 @@ mod tests {
         let onset = mixed(&scrapes, &[0, 3, 6], 1.0);
         // It gives the mean over the starts alone.
         let plain = 13.285_212_641_870_359_f64;
-        let starts = (5.0 * onset.log_e().exp() - 4.0 * plain.exp()).ln();
+        let starts = (10.0 * onset.log_e().exp() - 9.0 * plain.exp()).ln();
         assert!((starts - 19.188_620_105_202_7).abs() < 1e-9, "{starts}");
     }
 
