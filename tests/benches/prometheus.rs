@@ -33,7 +33,9 @@ fn counters(subjects: usize) -> String {
         let (subject, rest) = (series % subjects, series / subjects);
         let (version, rest) = (["old", "new"][rest % 2], rest / 2);
         let values: Vec<String> = (0..PER_SERIES)
-            .map(|n| format!("[{}.125,\"{}\"]", BEGIN + 15 * i64::try_from(n).unwrap_or(0), 1_000 + n))
+            .map(|n| {
+                format!("[{}.125,\"{}\"]", BEGIN + 15 * i64::try_from(n).unwrap_or(0), 1_000 + n)
+            })
             .collect();
         all.push(format!(
             "{{\"metric\":{{\"__name__\":\"http_requests_total\",\"code\":\"{}\",\

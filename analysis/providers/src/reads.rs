@@ -7,6 +7,7 @@ pub(crate) mod native;
 mod series;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use analysis::Sample;
 
@@ -67,7 +68,7 @@ pub(crate) enum Reads {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Key {
     part: Part,
-    labels: String,
+    labels: Arc<str>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -100,8 +101,8 @@ impl Key {
         &self.labels
     }
 
-    /// The same, without a copy.
-    pub(crate) fn into_labels(self) -> String {
+    /// The same, shared.
+    pub(crate) fn into_labels(self) -> Arc<str> {
         self.labels
     }
 
@@ -245,6 +246,58 @@ impl Reads {
             || (self.counts_restarts() && name == STARTED)
     }
 
+    /// What a series counts, one key for each thing.
+    ///
+    /// # Errors
+    /// When its `le` label is no bound.
+    pub(crate) fn keys(&self, series: &Series) -> Result<Vec<Key>, String> {
+        let (first, second) = match self {
+            Self::Ratio { native: true, .. } | Self::Native { .. } | Self::Value(_) => (None, None),
+            Self::Ratio { selector, labels, failed, without_probes, .. } => {
+                let read = selector.selects(series) && !(*without_probes && is_probe(series));
+                (if read { ended(labels, failed, series) } else { None }, None)
+            }
+            Self::Buckets { selector, without_probes, .. } => {
+                if !selector.selects(series) || (*without_probes && is_probe(series)) {
+                    return Ok(Vec::new());
+                }
+                let le = series.label("le");
+                let bound = crate::exposition::parse_number(le)
+                    .filter(|bound| *bound >= 0.0)
+                    .ok_or_else(|| format!("`{}` has a bucket le=\"{le}\"", series.name))?;
+                // Adding zero makes -0.0 a 0.0, whose bits have the right order.
+                (Some(Part::Bucket((bound + 0.0).to_bits())), None)
+            }
+            Self::Pair { bad, total } => (
+                bad.selects(series).then_some(Part::Bad),
+                total.selects(series).then_some(Part::Total),
+            ),
+            Self::Restarts { .. } if series.name == STARTED => {
+                // Its labels do not matter: there is one process.
+                return Ok(vec![Key { part: Part::Running, labels: "".into() }]);
+            }
+            Self::Restarts { counter } => {
+                let read = counter.as_ref().is_some_and(|counter| counter.selects(series));
+                (read.then_some(Part::Total), None)
+            }
+            Self::Increase(selector) | Self::Gauge(selector) => {
+                (selector.selects(series).then_some(Part::Total), None)
+            }
+        };
+        if first.is_none() && second.is_none() {
+            return Ok(Vec::new());
+        }
+        let labels = written(series);
+        let parts = [first, second].into_iter().flatten();
+        Ok(parts.map(|part| Key { part, labels: Arc::clone(&labels) }).collect())
+    }
+
+    /// The value of a series as it is kept: of a start time only that it is there, not when, as one that is
+    /// computed anew each time may fall by a little.
+    pub(crate) fn kept(key: &Key, counter: Cumulative) -> Cumulative {
+        if key.part == Part::Running { 1.0.into() } else { counter }
+    }
+
     /// Puts a series among the values, under each thing that it counts.
     ///
     /// # Errors
@@ -255,52 +308,9 @@ impl Reads {
         series: &Series,
         counter: Cumulative,
     ) -> Result<(), String> {
-        let mut put = |part| {
-            values.insert(Key { part, labels: written(series) }, counter);
-        };
-        match self {
-            Self::Ratio { native: true, .. } | Self::Native { .. } | Self::Value(_) => {}
-            Self::Ratio { selector, labels, failed, without_probes, .. } => {
-                if !selector.selects(series) || (*without_probes && is_probe(series)) {
-                    return Ok(());
-                }
-                if let Some(part) = ended(labels, failed, series) {
-                    put(part);
-                }
-            }
-            Self::Buckets { selector, without_probes, .. } => {
-                if !selector.selects(series) || (*without_probes && is_probe(series)) {
-                    return Ok(());
-                }
-                let le = series.label("le");
-                let bound = crate::exposition::parse_number(le)
-                    .filter(|bound| *bound >= 0.0)
-                    .ok_or_else(|| format!("`{}` has a bucket le=\"{le}\"", series.name))?;
-                // Adding zero makes -0.0 a 0.0, whose bits have the right order.
-                put(Part::Bucket((bound + 0.0).to_bits()));
-            }
-            Self::Pair { bad, total } => {
-                if bad.selects(series) {
-                    put(Part::Bad);
-                }
-                if total.selects(series) {
-                    put(Part::Total);
-                }
-            }
-            Self::Restarts { .. } if series.name == STARTED => {
-                // That it is there, not when: a start time computed anew each time may fall by a little.
-                values.insert(Key { part: Part::Running, labels: String::new() }, 1.0.into());
-            }
-            Self::Restarts { counter } => {
-                if counter.as_ref().is_some_and(|counter| counter.selects(series)) {
-                    put(Part::Total);
-                }
-            }
-            Self::Increase(selector) | Self::Gauge(selector) => {
-                if selector.selects(series) {
-                    put(Part::Total);
-                }
-            }
+        for key in self.keys(series)? {
+            let counter = Self::kept(&key, counter);
+            values.insert(key, counter);
         }
         Ok(())
     }
@@ -326,7 +336,7 @@ impl Reads {
                     let labels = written(series);
                     let parts = histogram.parts().into_iter();
                     let keys = parts.map(|(part, count)| {
-                        (Key { part, labels: labels.clone() }, Cumulative::from(count))
+                        (Key { part, labels: Arc::clone(&labels) }, Cumulative::from(count))
                     });
                     values.extend(keys);
                 }

@@ -4,6 +4,9 @@
 //! instead of after the scrape interval and the delays of a store. One client keeps its connections;
 //! each page has its own bound in time and size; an instance that did not answer the last time waits
 //! in a lane of its own, so that a hundred dead ones take no place from the living.
+//!
+//! Pages are asked for as text, so there are no native histograms: these need the protobuf format, of which
+//! client libraries show classic buckets as well when they are told to.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -1,6 +1,7 @@
 //! The counters of one subject: what is remembered of each instance, and what new readings add to it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use analysis::{Arm, Observation, Sample};
@@ -22,7 +23,7 @@ pub(super) struct Account {
     /// The bounds of the buckets that a group had; when they change, its counts cannot be compared.
     layouts: HashMap<Group, Vec<u64>>,
     /// The buckets of native histograms by the labels of their series.
-    grids: HashMap<Group, BTreeMap<String, Grid>>,
+    grids: HashMap<Group, BTreeMap<Arc<str>, Grid>>,
     /// When the gauge of a group was last taken.
     gauges: HashMap<Group, Timestamp>,
     /// The strata of each check.
@@ -182,7 +183,7 @@ impl Account {
             return self.differ.observe(group, reading);
         }
         let reading = self.on_common_grid(group, reading);
-        let fallen: BTreeSet<String> =
+        let fallen: BTreeSet<Arc<str>> =
             self.differ.lower(group, &reading).into_iter().map(Key::into_labels).collect();
         self.differ.begin_anew(group, |key| fallen.contains(key.labels()));
         self.differ.observe(group, &reading)
@@ -201,7 +202,7 @@ impl Account {
                 continue;
             };
             let place = |key: &Key| {
-                if key.labels() == labels { common.place(key) } else { key.clone() }
+                if key.labels() == &*labels { common.place(key) } else { key.clone() }
             };
             if common != before {
                 self.differ.rename(group, place);

@@ -150,8 +150,10 @@ fn readings(tracks: &[&Track], reads: &Reads) -> (Vec<Reading<Key>>, Option<Stri
     let mut moments: BTreeMap<Timestamp, Result<Values, String>> = BTreeMap::new();
     let mut started: BTreeMap<Timestamp, f64> = BTreeMap::new();
     for track in tracks {
+        let is_start = track.series.name == STARTED;
+        let keys = reads.keys(&track.series);
         for (at, value) in &track.samples {
-            if track.series.name == STARTED {
+            if is_start {
                 // `VictoriaMetrics` shows a process that is gone by a NaN.
                 if !value.is_finite() {
                     continue;
@@ -162,10 +164,14 @@ fn readings(tracks: &[&Track], reads: &Reads) -> (Vec<Reading<Key>>, Option<Stri
                 }
             }
             let moment = moments.entry(*at).or_insert_with(|| Ok(Values::new()));
-            if let Ok(values) = moment
-                && let Err(problem) = reads.put(values, &track.series, (*value).into())
-            {
-                *moment = Err(problem);
+            match (moment, &keys) {
+                (Ok(values), Ok(keys)) => {
+                    let kept =
+                        keys.iter().map(|key| (key.clone(), Reads::kept(key, (*value).into())));
+                    values.extend(kept);
+                }
+                (moment, Err(problem)) => *moment = Err(problem.clone()),
+                (Err(_), Ok(_)) => {}
             }
         }
         for (at, histogram) in &track.histograms {

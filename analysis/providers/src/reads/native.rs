@@ -8,6 +8,7 @@
 //! because every bound of the coarser one is a bound of the finer one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use analysis::observation::MOST_BUCKETS;
 use analysis::{Exponential, Sample};
@@ -145,8 +146,8 @@ impl Grid {
 }
 
 /// The grids of a reading by the labels of its series; empty when it has no native histogram.
-pub(crate) fn grids(values: &Values) -> BTreeMap<String, Grid> {
-    let mut grids: BTreeMap<String, Grid> = BTreeMap::new();
+pub(crate) fn grids(values: &Values) -> BTreeMap<Arc<str>, Grid> {
+    let mut grids: BTreeMap<Arc<str>, Grid> = BTreeMap::new();
     for key in values.keys() {
         let of_key = if let Part::Zero(threshold) = key.part {
             Grid { threshold, layout: Layout::Unknown }

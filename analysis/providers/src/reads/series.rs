@@ -2,6 +2,7 @@
 //! timed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use analysis::Sample;
 
@@ -58,7 +59,7 @@ pub(super) fn per_second(base: &str) -> u32 {
 }
 
 /// The labels that tell series of one instance apart, as one text.
-pub(super) fn written(series: &Series) -> String {
+pub(super) fn written(series: &Series) -> Arc<str> {
     let mut text = String::new();
     for (name, value) in series.labels.iter().filter(|(name, _)| name != "le") {
         text.push_str(name);
@@ -66,7 +67,7 @@ pub(super) fn written(series: &Series) -> String {
         text.push_str(value);
         text.push('\u{2}');
     }
-    text
+    text.into()
 }
 
 /// Whether a series counts requests of scrapers and probes: they always succeed, and dilute a share.

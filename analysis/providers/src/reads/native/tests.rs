@@ -15,7 +15,7 @@ fn of(scale: i8, index: i32, count: f64) -> NativeBucket {
 }
 
 fn key(part: Part) -> Key {
-    Key { part, labels: String::new() }
+    Key { part, labels: "".into() }
 }
 
 fn values(histogram: &NativeHistogram) -> Values {
