@@ -11,7 +11,7 @@ use statrs::distribution::{ContinuousCDF, Normal};
 use crate::{
     Counts, EffectiveTolerance,
     calm::Calm,
-    pods::PSEUDO,
+    pods::{GROUPS, PSEUDO},
     sequential::{
         Absolute, Dispersion, Exposure, Mirror, Onset, Ratio, RatioInterval, as_f64, log_factor,
         weighted_sum,
@@ -48,8 +48,10 @@ pub(crate) struct Comparison {
     /// Evidence since the rollout began, and since each minute of it.
     worse: Onset,
     restart: Restart,
-    /// The same without one group of canary pods, where there are several.
+    /// The same without one group of canary pods, by group, where this check has several.
     without: Vec<Onset>,
+    /// Groups of canary pods that this check has counted, one bit each.
+    groups: u8,
     /// Young canary pods, which are held against a much larger ratio.
     catastrophic: Option<Box<Ratio>>,
     /// Stable's halves against each other, both ways: what it says can only be noise.
@@ -83,8 +85,6 @@ pub(crate) struct How {
     pub(crate) late: bool,
     /// The tolerated ratio is multiplied by this (11).
     pub(crate) margin: f64,
-    /// Canary pods are in several groups.
-    pub(crate) groups: usize,
     /// Stable's pods are in two halves.
     pub(crate) halves: bool,
     /// Sets of stable pods play the canary.
@@ -117,6 +117,7 @@ impl Comparison {
             worse: Onset::new(STARTS),
             restart: Restart::default(),
             without: Vec::new(),
+            groups: 0,
             catastrophic: None,
             control: None,
             pseudo: Vec::new(),
@@ -178,13 +179,13 @@ impl Comparison {
     pub(crate) fn apply(&mut self, parts: &Parts, how: How, calm: Option<bool>) -> bool {
         let sign = how.sign;
         let ratio = self.ratio * how.margin;
-        self.grow(how);
+        self.grow(parts, how);
         let seen = self.exposure(parts.canary, parts.baseline);
         if let Some(factor) = log_factor(&seen, ratio, self.absolute) {
             self.worse.add(&factor, sign, how.late);
         }
         // Leaving a pod out allows for what a pod may do already: no margin on top of it.
-        for group in 0..self.without.len() {
+        for group in (0..self.without.len()).filter(|group| self.groups >> group & 1 == 1) {
             let rest = less(parts.canary, parts.groups[group]);
             let seen = self.exposure(rest, parts.baseline);
             if let Some(factor) = log_factor(&seen, self.ratio, self.absolute) {
@@ -237,16 +238,22 @@ impl Comparison {
     }
 
     /// Begins the processes that need several pods, as soon as there are several.
-    fn grow(&mut self, how: How) {
-        if how.groups >= 2 {
+    fn grow(&mut self, parts: &Parts, how: How) {
+        let before = self.groups;
+        for (group, seen) in parts.groups.iter().enumerate() {
+            self.groups |= u8::from(seen.of > 0) << group;
+        }
+        if self.groups.count_ones() >= 2 && before != self.groups {
             // Without the only group so far there was no canary; without a new one there is everything so far.
-            while self.without.len() < how.groups {
-                let mut process = self.worse.clone();
-                if self.without.is_empty() {
-                    process = Onset::new(STARTS);
-                    (0..self.worse.begun()).for_each(|_| process.begin());
+            let alone = |group: usize| before == 1 << group;
+            self.without.resize(GROUPS, Onset::new(STARTS));
+            for group in (0..GROUPS).filter(|group| self.groups >> group & 1 == 1) {
+                if alone(group) {
+                    self.without[group] = Onset::new(STARTS);
+                    (0..self.worse.begun()).for_each(|_| self.without[group].begin());
+                } else if before >> group & 1 == 0 {
+                    self.without[group] = self.worse.clone();
                 }
-                self.without.push(process);
             }
         }
         if how.halves && self.control.is_none() {
@@ -302,9 +309,10 @@ impl Comparison {
         self.without.get(group).map_or_else(|| self.log_e(), |without| self.mixed(without))
     }
 
-    /// Groups of canary pods that can be left out.
-    pub(crate) fn groups(&self) -> usize {
-        self.without.len()
+    /// Groups of canary pods that can be left out: none where this check counts one only.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = usize> + use<> {
+        let groups = if self.without.is_empty() { 0 } else { self.groups };
+        (0..GROUPS).filter(move |group| groups >> group & 1 == 1)
     }
 
     fn mixed(&self, onset: &Onset) -> f64 {
@@ -431,14 +439,7 @@ mod tests {
     fn a_second_bake_also_knows_what_was_seen_since_the_first() {
         let mut comparison = Comparison::errors(1.25, 0.001);
         let take = |comparison: &mut Comparison, canary, baseline| {
-            let how = How {
-                sign: 1.0,
-                late: false,
-                margin: 1.0,
-                groups: 1,
-                halves: false,
-                pseudo: false,
-            };
+            let how = How { sign: 1.0, late: false, margin: 1.0, halves: false, pseudo: false };
             comparison.apply(&Parts { canary, baseline, ..Parts::default() }, how, None);
         };
         take(&mut comparison, Counts { events: 1, of: 1000 }, Counts { events: 99, of: 99_000 });

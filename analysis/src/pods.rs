@@ -175,11 +175,6 @@ impl Pods {
         u32::try_from(self.of(arm).len()).unwrap_or(u32::MAX)
     }
 
-    /// Groups of canary pods so far, at most `GROUPS`.
-    pub(crate) fn groups(&self) -> usize {
-        self.canary.len().min(GROUPS)
-    }
-
     /// Whether stable's pods are in two halves that can be compared.
     pub(crate) fn has_halves(&self) -> bool {
         self.divided && self.baseline.len() >= 2

@@ -27,27 +27,27 @@ impl CheckEvidence {
             .filter(|(place, counts)| around.pods.is_of(Arm::Baseline, *place) && counts.of > 0)
             .map(|(_, counts)| *counts)
             .collect();
-        let spread = Spread {
-            pods: u32::try_from(stable.len()).unwrap_or(u32::MAX),
-            cv: between_pods_cv(stable).unwrap_or(0.0),
-        };
-        let quiet = self.quiet.clone();
+        let pods = u32::try_from(stable.len()).unwrap_or(u32::MAX);
+        let spread = Spread { pods, cv: between_pods_cv(stable).unwrap_or(0.0) };
+        // A check that counts stable as one instance has no pods to play the canary.
+        let quiet = if pods >= ENOUGH_PODS { self.quiet.clone() } else { Vec::new() };
         Lesson { errors, latency: Some(&self.profile), dispersion, spread, quiet }
     }
 
     /// Widens the tolerated ratio by how much pods differ at random (11), for the pods that there are now.
     pub(super) fn widen(&mut self, pods: &Pods) {
-        self.margin = if self.allows_for_pods() {
-            inflated_margin(
-                1.0,
-                self.spread.cv,
-                pods.count(Arm::Canary),
-                pods.count(Arm::Baseline),
-                self.alpha,
-            )
-        } else {
-            1.0
+        self.margin =
+            if self.allows_for_pods() { self.margin_at(self.spread.cv, pods) } else { 1.0 };
+    }
+
+    /// The margin at a coefficient of variation, for the pods that this check counts.
+    fn margin_at(&self, cv: f64, pods: &Pods) -> f64 {
+        let count = |arm| {
+            let counted = self.by_pod.iter().enumerate();
+            let of_arm = counted.filter(|(place, seen)| seen.of > 0 && pods.is_of(arm, *place));
+            u32::try_from(of_arm.count()).unwrap_or(u32::MAX)
         };
+        inflated_margin(1.0, cv, count(Arm::Canary), count(Arm::Baseline), self.alpha)
     }
 
     /// The margin that this rollout's own stable pods ask for, whatever was known before.
@@ -55,13 +55,12 @@ impl CheckEvidence {
         let stable = self.by_pod.iter().enumerate();
         let stable = stable.filter(|(place, _)| pods.is_of(Arm::Baseline, *place));
         let cv = between_pods_cv(stable.map(|(_, counts)| *counts)).unwrap_or(0.0);
-        inflated_margin(1.0, cv, pods.count(Arm::Canary), pods.count(Arm::Baseline), self.alpha)
+        self.margin_at(cv, pods)
     }
 
     /// The canary pod whose group makes the difference: without it the evidence is least.
     pub(crate) fn decisive_pod<'a>(&self, pods: &'a Pods) -> Option<&'a str> {
-        let groups = self.comparisons.iter().map(Comparison::groups).min()?;
-        let (group, _) = (0..groups)
+        let (group, _) = (self.comparisons.first()?.groups())
             .map(|group| {
                 let worst = self.comparisons.iter().map(|at| at.log_e_without(group));
                 (group, worst.fold(f64::NEG_INFINITY, f64::max))

@@ -76,7 +76,6 @@ impl CheckEvidence {
             sign,
             late: false,
             margin: 1.0,
-            groups: around.pods.groups(),
             halves: around.pods.has_halves(),
             pseudo: around.pods.has_pseudo(),
         };
@@ -130,14 +129,7 @@ impl CheckEvidence {
     /// The canary alone against what the ramp showed; scrapes that still have both arms are compared as well.
     pub(super) fn bake(&mut self, cells: &Cells, at: Timestamp) {
         let stride = self.comparisons.len();
-        let how = How {
-            sign: 1.0,
-            late: false,
-            margin: self.margin,
-            groups: 0,
-            halves: false,
-            pseudo: false,
-        };
+        let how = How { sign: 1.0, late: false, margin: self.margin, halves: false, pseudo: false };
         let mut from = 0;
         while let Some((stratum, _)) = cells.keys.get(from).copied() {
             let to = cells.keys.partition_point(|(other, _)| *other <= stratum);

@@ -19,9 +19,8 @@ impl CheckEvidence {
             weighted_mean(self.comparisons.iter().map(|comparison| (1.0, log_e(comparison))))
         };
         let together = mean(&Comparison::log_e);
-        let groups = self.comparisons.iter().map(Comparison::groups).min().unwrap_or(0);
         // The least over the groups of canary pods: what is left when any one of them is not looked at.
-        let apart = (0..groups)
+        let apart = (self.comparisons.first().into_iter().flat_map(Comparison::groups))
             .map(|group| mean(&|comparison: &Comparison| comparison.log_e_without(group)))
             .fold(f64::INFINITY, f64::min);
         let catastrophic = mean(&Comparison::log_catastrophic);
@@ -46,7 +45,9 @@ impl CheckEvidence {
             Test::Gauge { .. } | Test::Kayenta(_) => 0.0,
         };
         let together = shift + whole(together);
-        let apart = if groups == 0 { together } else { together.min(whole(apart) - self.penalty) };
+        // Infinite where this check counts one group of pods only.
+        let apart =
+            if apart.is_finite() { together.min(whole(apart) - self.penalty) } else { together };
         let (current, together) = (told(apart), told(together));
         let control = mean(&Comparison::log_control);
         if self.quiet.is_empty() && self.comparisons.iter().any(|at| at.log_pseudo(0).is_some()) {

@@ -74,6 +74,25 @@ fn one_bad_pod_holds_the_rollout_and_is_named() {
 }
 
 #[test]
+fn a_check_that_counts_the_canary_as_one_is_not_left_without_evidence() {
+    let settings = settings(vec![errors(), latency()]);
+    let scrapes: Vec<Scrape> = (0..30)
+        .map(|second| {
+            let mut observations = stable(&[1, 0, 0, 1], 1000);
+            observations.extend(["c1", "c2", "c3"].map(|pod| of(pod, Arm::Canary, 0, 100)));
+            // Durations come from the proxy, which knows no pods.
+            let proxy =
+                |arm, counts| Observation { instance: "proxy".into(), ..durations(arm, counts) };
+            observations.push(proxy(Arm::Baseline, [3200, 700, 90, 10]));
+            observations.push(proxy(Arm::Canary, [150, 90, 40, 20]));
+            scrape(second, observations)
+        })
+        .collect();
+    let verdict = assessed(&settings, &scrapes).verdict(&settings, 0.1);
+    assert_eq!(verdict.outcome, Outcome::Fail, "{}", verdict.reason);
+}
+
+#[test]
 fn stable_pods_that_differ_void_a_failure_until_it_is_beyond_them() {
     let settings = settings(vec![strict()]);
     let rollout = |canary: u64| {
