@@ -4,7 +4,6 @@
 use super::{Around, CheckEvidence, ENOUGH_PODS};
 use crate::{
     Arm, Counts,
-    comparison::Comparison,
     history::{Lesson, Spread},
     pods::Pods,
     sequential::{between_pods_cv, inflated_margin},
