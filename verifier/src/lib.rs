@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+pub mod backtest;
 pub mod board;
+pub mod bundle;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -1,7 +1,7 @@
 //! The composition root: every part built from the instance's settings, and all of them run
 //! together. When one ends, all end, with its reason.
 
-mod stores;
+pub(crate) mod stores;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

@@ -51,6 +51,7 @@ async fn a_failing_commit_is_rolled_back_reverted_and_quarantined() {
         &["\"Add gift cards\" by Ada Lovelace", "rolledBack: ", "\nevidence\n", "errors"],
     );
     says(&story.out, &["what happened", "stable serves all traffic again; Git is next"]);
+    is_judged_alike_offline(&world, text(&ended["id"])).await;
     // The watcher takes the revert for what it is, and the service is at rest.
     world
         .until("the revert is seen", async || {
@@ -64,4 +65,24 @@ async fn a_failing_commit_is_rolled_back_reverted_and_quarantined() {
     let before = world.answers(&bad);
     world.more_requests(100).await;
     assert_eq!(world.answers(&bad), before, "the canary still gets traffic");
+}
+
+/// The evidence as a file gives the same verdict to another process, and another verdict once it is changed.
+async fn is_judged_alike_offline(world: &World, deployment: &str) {
+    let file = world.path().join("evidence.ndjson");
+    let path = file.to_str().expect("plain text");
+    let written = world.cli(&["explain", deployment, "--bundle", path]).await;
+    assert_eq!(written.code, 0, "{written:?}");
+    says(&written.out, &["serin replay "]);
+    let replayed = world.cli(&["replay", path]).await;
+    assert_eq!(replayed.code, 0, "{replayed:?}");
+    says(&replayed.out, &["\"Add gift cards\" of shop", "rolled back: ", "\nfail: errors: "]);
+    says(&replayed.out, &["the same verdict as recorded, bit for bit"]);
+    let recorded = std::fs::read_to_string(&file).expect("it was written");
+    let at = recorded.find("\"events\": 0, ").expect("a scrape without a failure");
+    let changed = format!("{}1{}", &recorded[..at + 10], &recorded[at + 11..]);
+    std::fs::write(&file, changed).expect("it is ours");
+    let other = world.cli(&["replay", path]).await;
+    assert_eq!(other.code, 1, "{other:?}");
+    says(&other.out, &["their checksum differs", "not the verdict that was recorded: "]);
 }

@@ -1,15 +1,18 @@
 //! `serin judge`: the engine on any data. Observations come in as lines of JSON, a verdict goes out
 //! after each scrape, and the exit code says what it came to: for load tests, notebooks and doubts.
+//!
+//! Counts, histograms with bounds or with exponential buckets, and gauges are read; a line may come late.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 
 use analysis::text::Reader;
 use analysis::{Assessment, History, Outcome, Scrape, Settings, Verdict};
 use clap::Args;
-use rollout::Weight;
+use rollout::{Policy, Weight};
 
-use super::{Exit, colourful, complain};
+use super::{Exit, colourful, complain, findings};
 use crate::config::{self, Colour};
 
 /// What judges, and about what.
@@ -61,44 +64,61 @@ fn judge(
 ) -> Result<Outcome, String> {
     let next = Weight::from_share(options.weight / 100.0).share();
     let mut assessment = Assessment::new(settings, &History::default());
-    let mut outcome = Outcome::Undecided;
-    let mut take = |scrape: &Scrape| {
+    let mut last: Option<Verdict> = None;
+    // A note is said when it first holds, not after each scrape.
+    let mut noted: BTreeSet<String> = BTreeSet::new();
+    let mut take = |scrape: &Scrape, output: &mut dyn Write| {
         assessment.observe(settings, scrape);
         let verdict = assessment.verdict(settings, next);
-        outcome = verdict.outcome;
+        let mut text = shown(scrape, &verdict, options.json);
+        if !options.json {
+            let new =
+                findings::notes(&verdict).into_iter().filter(|note| noted.insert(note.clone()));
+            text.extend(new.map(|note| format!("\n  note: {note}")));
+        }
+        last = Some(verdict);
         // A reader that has gone away has seen what it wanted.
-        writeln!(output, "{}", shown(scrape, &verdict, options.json)).is_ok()
+        writeln!(output, "{text}").is_ok()
     };
     let mut reader = Reader::default();
     for line in input.split(b'\n') {
         let line = line.map_err(|error| format!("failed to read standard input: {error}"))?;
         if let Some(scrape) = reader.line(&line).map_err(|error| error.to_string())?
-            && !take(&scrape)
+            && !take(&scrape, output)
         {
-            return Ok(outcome);
+            break;
         }
     }
     if let Some(scrape) = reader.finish() {
-        take(&scrape);
+        take(&scrape, output);
     }
-    Ok(outcome)
+    let Some(last) = last else { return Ok(Outcome::Undecided) };
+    if !options.json {
+        for finding in &last.findings {
+            for line in findings::quantiles(finding) {
+                // As above.
+                let _ = writeln!(output, "  {} {line}", finding.check);
+            }
+        }
+    }
+    Ok(last.outcome)
 }
 
 fn shown(scrape: &Scrape, verdict: &Verdict, json: bool) -> String {
     if json {
         return serde_json::json!({ "at": scrape.at, "verdict": verdict }).to_string();
     }
-    let word = match verdict.outcome {
-        Outcome::Undecided => "undecided",
-        Outcome::Pass => "pass",
-        Outcome::Fail => "fail",
-        Outcome::Inconclusive => "inconclusive",
-    };
+    let word = findings::word(verdict.outcome);
     format!("{}  {word}: {}", scrape.at, verdict.reason)
 }
 
 /// The checks of one policy of a file.
 fn settings(file: &Path, service: Option<&str>) -> Result<Settings, String> {
+    policy(file, service).map(|policy| policy.analysis)
+}
+
+/// One policy of a file.
+pub(super) fn policy(file: &Path, service: Option<&str>) -> Result<Policy, String> {
     let text = std::fs::read(file)
         .map_err(|error| format!("failed to read {}: {error}", file.display()))?;
     let colour = if colourful() { Colour::Always } else { Colour::Never };
@@ -107,7 +127,7 @@ fn settings(file: &Path, service: Option<&str>) -> Result<Settings, String> {
     let known = policies.iter().map(|p| p.name.clone()).collect::<Vec<_>>().join(", ");
     let mut wanted = policies.into_iter().filter(|p| service.is_none_or(|name| p.name == name));
     match (wanted.next(), wanted.next()) {
-        (Some(policy), None) => Ok(policy.analysis),
+        (Some(policy), None) => Ok(policy),
         (Some(_), Some(_)) => Err(format!(
             "{} holds several policies\nhint: choose with --service: {known}",
             file.display()
@@ -150,13 +170,41 @@ mod tests {
         assert_eq!(outcome, Ok(Outcome::Fail));
         insta::assert_snapshot!(output, @"
         1970-01-01T00:00:05Z  undecided: errors: 0 % of canary requests failed (0 of 10) against 0.1 % of stable's (9 of 8,812); tolerated is 1.25 x + 0.1 %; evidence -0.1 of 4.6 needed; about 520 more canary requests until 10 % is allowed
-        1970-01-01T00:00:10Z  fail: errors: 3 % of canary requests failed (12 of 399) against 0.1 % of stable's (18 of 17,624); tolerated is 1.25 x + 0.1 %; evidence 14.9 of 4.6 needed
+        1970-01-01T00:00:10Z  fail: errors: 3 % of canary requests failed (12 of 399) against 0.1 % of stable's (18 of 17,624); tolerated is 1.25 x + 0.1 %; evidence 15.0 of 4.6 needed
         ");
         let (outcome, output) = judged(&scrape(5, 1, 9000), true);
         assert_eq!(outcome, Ok(Outcome::Pass));
         let line: serde_json::Value = serde_json::from_str(&output).unwrap();
         assert_eq!(line["verdict"]["outcome"], "pass");
         assert_eq!(judged("", false), (Ok(Outcome::Undecided), String::new()));
+    }
+
+    #[test]
+    fn every_kind_of_line_is_judged_and_quantiles_come_last() {
+        let policy = b"apiVersion: serin.dev/v1\nkind: CanaryPolicy\nmetadata: { name: shop }\nspec:\n  paths: [a]\n  target: { process: { command: a } }\n  checks: [latency, { name: memory, gauge: { metric: process_resident_memory_bytes } }]\n  metrics: scrape\n  warmUp: 0s\n";
+        let settings = config::policies("policy", policy).unwrap().remove(0).analysis;
+        let mut lines = String::new();
+        for second in [1, 3, 2, 4] {
+            for (arm, count, memory) in [("canary", 400, 2e8), ("baseline", 4000, 1e8)] {
+                lines += &format!(
+                    "{{\"t\": {second}, \"arm\": \"{arm}\", \"instance\": \"{arm}\", \"check\": \"latency\", \"scale\": 2, \"first\": -20, \"zero\": 1, \"counts\": [{count}, {count}, {}, 3]}}\n{{\"t\": {second}, \"arm\": \"{arm}\", \"instance\": \"{arm}\", \"check\": \"memory\", \"value\": {memory}}}\n",
+                    count / 10
+                );
+            }
+        }
+        let options = Options { policy: PathBuf::new(), service: None, weight: 1.0, json: false };
+        let mut output = Vec::new();
+        let outcome = judge(&settings, &options, lines.as_bytes(), &mut output);
+        assert_eq!(outcome, Ok(Outcome::Pass));
+        insta::assert_snapshot!(String::from_utf8(output).unwrap(), @"
+        1970-01-01T00:00:01Z  undecided: latency: no scrape with requests of both arms yet
+        1970-01-01T00:00:03Z  pass: 1 % is allowed: 844 canary requests show that it harms less than the budget (0.1 % of all requests failing or 1 % slower); the evidence carries up to 100 %
+        1970-01-01T00:00:02Z  pass: 1 % is allowed: 1,688 canary requests show that it harms less than the budget (0.1 % of all requests failing or 1 % slower); the evidence carries up to 100 %
+        1970-01-01T00:00:04Z  pass: 1 % is allowed: 2,532 canary requests show that it harms less than the budget (0.1 % of all requests failing or 1 % slower); the evidence carries up to 100 %
+          latency p50: canary 31.6 ms (26.3 ms to 37.2 ms), stable 31.5 ms (31.2 ms to 37.2 ms)
+          latency p95: canary 37.3 ms (31.2 ms to 44.2 ms), stable 37.1 ms (31.2 ms to 44.2 ms)
+          latency p99: canary 43.2 ms (37.2 ms to 44.2 ms), stable 42.8 ms (37.2 ms to 44.2 ms)
+        ");
     }
 
     #[test]

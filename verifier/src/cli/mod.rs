@@ -2,10 +2,17 @@
 //!
 //! 0 is success, 1 a failure (and `wait`: rolled back), 2 a wrong input, 3 inconclusive, 4 timed out.
 
+mod against;
+mod backtest;
+mod explain;
+mod findings;
 mod judge;
 mod remote;
+mod replay;
 mod run;
-mod show;
+mod simulate;
+mod store;
+mod table;
 mod validate;
 
 use std::io::{IsTerminal, Write};
@@ -75,12 +82,7 @@ enum Command {
         server: Server,
     },
     /// Why a deployment went as it did: every decision with its reason, and the evidence
-    Explain {
-        /// The deployment's id, e.g. checkout-4f2c1a9-7
-        deployment: String,
-        #[command(flatten)]
-        server: Server,
-    },
+    Explain(explain::Options),
     /// Hold the weight; evidence accumulates and a failing canary still goes
     Pause(Ordered),
     /// Go on, or release a service that waits for a person
@@ -110,11 +112,16 @@ enum Command {
     /// "events": 3, "of": 125}, or with "le" and "counts" for latency. Lines with one t make one
     /// scrape. Exits 0 if the weight is allowed, 1 if the canary fails, 3 if nothing is proven.
     Judge(judge::Options),
-    /// Play a script of commits, traffic and faults through the state machine
-    Simulate {
-        /// The script; its output lines are replaced by what happens
-        file: PathBuf,
-    },
+    /// Judge a finished deployment's evidence again, from the file that `explain --bundle` writes
+    Replay(replay::Options),
+    /// What a policy would have done with past deployments and quiet periods of a Prometheus
+    Backtest(backtest::Options),
+    /// Play a script through the state machine, or say how long a policy's steps would take
+    ///
+    /// With a script of commits, traffic and faults: what happens, in virtual time. With a policy
+    /// and --traffic: how long each step needs to see a change of a stated size, and how long a
+    /// healthy version takes.
+    Simulate(simulate::Options),
     /// The small service of the demo
     #[command(hide = true)]
     DemoService {
@@ -130,6 +137,13 @@ struct Ordered {
     service: String,
     #[command(flatten)]
     server: Server,
+}
+
+impl Server {
+    /// Its address, as it is asked and shown.
+    fn shown(&self) -> String {
+        self.address.trim_end_matches('/').to_owned()
+    }
 }
 
 /// Where Serin runs.
@@ -176,7 +190,7 @@ async fn dispatch(command: Command) -> Exit {
         Command::Run { config } => run::run(&config).await,
         Command::Validate(options) => validate::run(&options).await,
         Command::Status { service, server } => remote::status(&server, service.as_deref()).await,
-        Command::Explain { deployment, server } => remote::explain(&server, &deployment).await,
+        Command::Explain(options) => explain::run(&options).await,
         Command::Pause(to) => remote::order(&to.server, &to.service, Order::Pause).await,
         Command::Resume(to) => remote::order(&to.server, &to.service, Order::Resume).await,
         Command::Promote(to) => remote::order(&to.server, &to.service, Order::Promote).await,
@@ -186,30 +200,10 @@ async fn dispatch(command: Command) -> Exit {
             remote::wait(&server, &service, revision.as_deref(), timeout).await
         }
         Command::Judge(options) => judge::run(&options),
-        Command::Simulate { file } => simulate(&file),
+        Command::Replay(options) => replay::run(&options),
+        Command::Backtest(options) => backtest::run(&options).await,
+        Command::Simulate(options) => simulate::run(&options),
         Command::DemoService { config } => demo_service(&config).await,
-    }
-}
-
-fn simulate(file: &std::path::Path) -> Exit {
-    let script = match std::fs::read_to_string(file) {
-        Ok(script) => script,
-        Err(error) => {
-            complain(&format!("failed to read {}: {error}", file.display()));
-            return Exit::WrongInput;
-        }
-    };
-    match crate::simulate::run(&script) {
-        Ok(output) => {
-            print(&output);
-            Exit::Done
-        }
-        Err(problems) => {
-            for problem in problems {
-                complain(&format!("{}: {problem}", file.display()));
-            }
-            Exit::WrongInput
-        }
     }
 }
 

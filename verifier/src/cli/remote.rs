@@ -1,4 +1,4 @@
-//! Commands that ask a running Serin: status, explain, orders, wait.
+//! Commands that ask a running Serin: status, orders, wait.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::{Exit, Server, complain, print};
+use super::{Exit, Server, complain, findings, print};
 
 /// Longest wait for one answer.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -22,7 +22,7 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// Why Serin gave no answer.
 #[derive(Debug, thiserror::Error)]
-enum AskError {
+pub(super) enum AskError {
     #[error(
         "failed to reach Serin at {server}; is `serin run` there? Name another one with --server"
     )]
@@ -108,18 +108,43 @@ struct Summary {
     reason: Option<String>,
 }
 
-async fn ask(
+pub(super) async fn ask(
     server: &Server,
     method: Method,
     path: &str,
     body: Option<Value>,
 ) -> Result<Value, AskError> {
-    let address = server.address.trim_end_matches('/').to_owned();
+    let answer = send(server, method, path, body, PATIENCE).await?;
+    answer.json().await.map_err(|source| unreadable(server, source))
+}
+
+/// The answer as it is, for texts that are no JSON; within `patience` as a whole.
+pub(super) async fn text(
+    server: &Server,
+    path: &str,
+    patience: Duration,
+) -> Result<String, AskError> {
+    let answer = send(server, Method::GET, path, None, patience).await?;
+    answer.text().await.map_err(|source| unreadable(server, source))
+}
+
+fn unreadable(server: &Server, source: reqwest::Error) -> AskError {
+    AskError::Unreadable { server: server.shown(), source: source.without_url() }
+}
+
+async fn send(
+    server: &Server,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+    patience: Duration,
+) -> Result<reqwest::Response, AskError> {
+    let address = server.shown();
     let unreachable = |source: reqwest::Error| AskError::Unreachable {
         server: address.clone(),
         source: source.without_url(),
     };
-    let client = reqwest::Client::builder().timeout(PATIENCE).build().map_err(unreachable)?;
+    let client = reqwest::Client::builder().timeout(patience).build().map_err(unreachable)?;
     let mut request = client.request(method, format!("{address}{path}"));
     if let Some(token) = &server.token {
         request = request.bearer_auth(token);
@@ -129,12 +154,8 @@ async fn ask(
     }
     let answer = request.send().await.map_err(unreachable)?;
     let status = answer.status();
-    let unreadable = |source: reqwest::Error| AskError::Unreadable {
-        server: address.clone(),
-        source: source.without_url(),
-    };
     if status.is_success() {
-        return answer.json().await.map_err(unreadable);
+        return Ok(answer);
     }
     let text = match answer.json::<Refusal>().await {
         Ok(Refusal { error, hint: Some(hint) }) => format!("{error}\nhint: {hint}"),
@@ -148,7 +169,7 @@ fn read<T: for<'de> Deserialize<'de>>(value: Value) -> Option<T> {
     serde_json::from_value(value).ok()
 }
 
-fn failed(error: &AskError) -> Exit {
+pub(super) fn failed(error: &AskError) -> Exit {
     complain(&crate::chain(error));
     error.exit()
 }
@@ -214,7 +235,7 @@ fn shown(service: &Service) -> String {
         text += &format!(
             "  evidence against {}: {:.1} of {:.1} needed\n",
             live.revision,
-            tenths(live.log_evidence),
+            findings::tenths(live.log_evidence),
             live.log_threshold
         );
         let lines = [
@@ -235,67 +256,6 @@ fn shown(service: &Service) -> String {
         text += &format!("  waits for a person: {hold}\n");
     }
     text
-}
-
-/// Rounded to a tenth, and never "-0.0".
-fn tenths(evidence: f64) -> f64 {
-    (evidence * 10.0).round() / 10.0 + 0.0
-}
-
-/// A deployment's story.
-pub(super) async fn explain(server: &Server, deployment: &str) -> Exit {
-    let path = format!("/api/v1/deployments/{}", encoded(deployment));
-    let story = match ask(server, Method::GET, &path, None).await {
-        Ok(story) => story,
-        Err(error) => return failed(&error),
-    };
-    if server.json {
-        print(&story.to_string());
-    } else {
-        print(&told(&story));
-    }
-    Exit::Done
-}
-
-fn told(story: &Value) -> String {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let mut lines = vec![format!(
-        "{}: \"{}\" by {}",
-        text(&story["id"]),
-        text(&story["commit"]["subject"]),
-        text(&story["commit"]["author"])
-    )];
-    let ended = &story["ended"];
-    if ended.is_object() {
-        lines.push(format!("{}: {}", text(&ended["outcome"]), text(&ended["reason"])));
-        if let Some(git) = ended["git"]["sentence"].as_str() {
-            lines.push(git.to_owned());
-        }
-        if let Some(patch) = ended["git"]["patch"].as_str() {
-            lines.push(format!("\nwhat a revert would write:\n{patch}"));
-        }
-    } else if let Some(phase) = story["live"]["phase"].as_str() {
-        lines.push(format!("still {phase}"));
-    }
-    let findings = list(&story["verdict"]["findings"]);
-    if !findings.is_empty() {
-        lines.push("\nevidence".to_owned());
-        for finding in findings {
-            let evidence = finding["log_evidence"].as_f64().unwrap_or_default();
-            let needed = story["verdict"]["log_threshold"].as_f64().unwrap_or_default();
-            lines.push(format!(
-                "  {:<12} {evidence:>6.1} of {needed:.1}  {}",
-                text(&finding["check"]),
-                text(&finding["sentence"])
-            ));
-        }
-    }
-    lines.push("\nwhat happened".to_owned());
-    for moment in list(&story["moments"]) {
-        lines.push(format!("  {}  {}", text(&moment["at"]), text(&moment["reason"])));
-    }
-    lines.join("\n")
 }
 
 /// Gives an order.
@@ -466,7 +426,7 @@ fn ended(server: &Server, summary: &Summary) -> Exit {
 }
 
 /// A name as a part of a path.
-fn encoded(name: &str) -> String {
+pub(super) fn encoded(name: &str) -> String {
     name.bytes()
         .map(|byte| match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {

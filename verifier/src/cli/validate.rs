@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use rollout::Policy;
 
 use super::{Exit, colourful, complain, print};
 use crate::config::{self, Colour, Instance};
@@ -19,9 +20,10 @@ pub(super) struct Options {
     /// Print the policies with every default filled in
     #[arg(long)]
     show: bool,
-    /// Read this metrics page of a running instance and say which metrics the checks would use
-    #[arg(long, value_name = "URL")]
-    metrics: Option<String>,
+    /// Ask this Prometheus, or read this metrics page, and say whether the checks would find what they read:
+    /// metrics of both versions, fresh, with buckets that can tell
+    #[arg(long, value_name = "URL", alias = "metrics")]
+    against: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -46,19 +48,26 @@ pub(super) async fn run(options: &Options) -> Exit {
             return Exit::WrongInput;
         }
     };
-    let checked = check(options, &files, instance.as_ref());
-    match (&options.metrics, checked) {
-        (Some(url), Exit::Done) => super::show::metrics(url, options.json).await,
-        (_, exit) => exit,
+    match (&options.against, check(options, &files, instance.as_ref())) {
+        (Some(url), Ok(policies)) => super::against::run(url, &policies, options.json).await,
+        (None, Ok(_)) => Exit::Done,
+        (_, Err(exit)) => exit,
     }
 }
 
-fn check(options: &Options, files: &[(String, Vec<u8>)], instance: Option<&Instance>) -> Exit {
+/// The policies, if nothing is wrong with them.
+fn check(
+    options: &Options,
+    files: &[(String, Vec<u8>)],
+    instance: Option<&Instance>,
+) -> Result<Vec<Policy>, Exit> {
     let named: Vec<(&str, &[u8])> =
         files.iter().map(|(name, text)| (name.as_str(), text.as_slice())).collect();
     match config::folder(&named, instance) {
         Ok(policies) => {
-            if options.json {
+            if options.json && options.against.is_some() {
+                // One command prints one document: what was found there.
+            } else if options.json {
                 let shown = serde_json::to_string_pretty(&policies);
                 print(&shown.unwrap_or_else(|error| format!("{{\"error\": \"{error}\"}}")));
             } else if options.show {
@@ -75,7 +84,7 @@ fn check(options: &Options, files: &[(String, Vec<u8>)], instance: Option<&Insta
                     print(&format!("  {name}"));
                 }
             }
-            Exit::Done
+            Ok(policies)
         }
         Err(problems) => {
             let colour = if colourful() { Colour::Always } else { Colour::Never };
@@ -90,7 +99,7 @@ fn check(options: &Options, files: &[(String, Vec<u8>)], instance: Option<&Insta
             } else {
                 complain(&config::render_problems(&problems, colour));
             }
-            Exit::WrongInput
+            Err(Exit::WrongInput)
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::config::{
 };
 
 /// Every provider by its name.
-pub(super) fn stores(
+pub(crate) fn stores(
     instance: &Instance,
 ) -> Result<BTreeMap<String, Arc<dyn MetricProvider>>, RunError> {
     let build = |provider: &config::Provider| {

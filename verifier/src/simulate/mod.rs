@@ -8,6 +8,7 @@
 
 mod branch;
 mod command;
+pub mod durations;
 mod play;
 mod policy;
 mod problem;
@@ -25,6 +26,24 @@ use play::Player;
 
 /// Longest script in bytes; beyond it something other than a script was named.
 const LONGEST: usize = 1 << 16;
+
+/// Requests per second, of a rate such as `200/s` or `30/min`.
+///
+/// # Errors
+/// What to write instead.
+pub fn requests_per_second(text: &str) -> Result<f64, String> {
+    let rate = words::rate(text).map_err(|wrong| wrong.to_string())?;
+    if rate > 0.0 { Ok(rate) } else { Err("write more than 0, e.g. 200/s or 30/min".to_owned()) }
+}
+
+/// A share of requests such as `0.2%`, below all of them.
+///
+/// # Errors
+/// What to write instead.
+pub fn share(text: &str) -> Result<f64, String> {
+    let share = words::percent(text).map_err(|wrong| wrong.to_string())?;
+    if share < 1.0 { Ok(share) } else { Err("write less than 100%, e.g. 0.2%".to_owned()) }
+}
 
 /// Plays a script and returns it with the lines that Serin's doing yields.
 ///

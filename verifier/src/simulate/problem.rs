@@ -43,3 +43,9 @@ impl Wrong {
         ScriptProblem { line, what: self.what, hint: self.hint }
     }
 }
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.what, self.hint)
+    }
+}

@@ -6,6 +6,7 @@
 mod access;
 mod api;
 mod assets;
+mod bundle;
 mod chart;
 mod hooks;
 mod orders;
@@ -124,6 +125,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/api/v1/services/{name}/actions", post(orders::to_service))
         .route("/api/v1/deployments", get(api::deployments))
         .route("/api/v1/deployments/{id}", get(api::deployment))
+        .route("/api/v1/deployments/{id}/bundle", get(bundle::of_deployment))
         .route("/api/v1/deployments/{id}/actions", post(orders::to_deployment))
         .route("/api/v1/stream", get(stream::updates))
         .route("/api/v1/prometheus-targets", get(probes::targets))

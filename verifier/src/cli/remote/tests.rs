@@ -3,12 +3,6 @@
 use super::*;
 
 #[test]
-fn evidence_is_never_minus_nothing() {
-    assert_eq!(format!("{:.1}", tenths(-0.02)), "0.0");
-    assert_eq!(format!("{:.1}", tenths(-1.26)), "-1.3");
-}
-
-#[test]
 fn a_service_at_a_glance() {
     let service: Service = read(serde_json::json!({
         "name": "checkout",

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use analysis::{Counts, Finding, Status, Verdict};
+use analysis::{Counts, Finding, Interval, Quantile, Status, Verdict};
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -43,6 +43,7 @@ struct View {
     steps: Vec<Step>,
     verdict: Option<String>,
     findings: Vec<Row>,
+    notes: Vec<String>,
     charts: Option<Charts>,
     moments: Vec<Decision>,
     more_moments: usize,
@@ -87,6 +88,8 @@ struct Row {
     evidence_x: f64,
     needed: String,
     sentence: String,
+    quantiles: Vec<String>,
+    notes: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -185,6 +188,7 @@ fn view(told: &Told, glance: Option<&Glance>, at: Timestamp) -> View {
         steps: steps(told, live),
         verdict: verdict.map(|verdict| verdict.reason.clone()),
         findings: verdict.map(findings).unwrap_or_default(),
+        notes: verdict.map(|verdict| verdict.notes.clone()).unwrap_or_default(),
         charts: chart::charts(told, canary.map(|canary| &*canary.policy)),
         moments: decisions(&told.story.moments, at),
         more_moments: told.story.moments.len().saturating_sub(MOMENTS),
@@ -320,7 +324,27 @@ fn row(finding: &Finding, threshold: f64) -> Row {
             * 100.0,
         needed: show::evidence(threshold),
         sentence: finding.sentence.clone(),
+        quantiles: finding.quantiles.iter().map(quantile).collect(),
+        notes: finding.notes.clone(),
     }
+}
+
+/// `p99 210 ms (200 ms to 260 ms) against 180 ms (170 ms to 190 ms)`.
+fn quantile(of: &Quantile) -> String {
+    let seconds = |value: f64| match value {
+        0.0..0.01 => format!("{:.1} ms", value * 1e3),
+        _ => show::duration(std::time::Duration::from_secs_f64(value.clamp(0.0, 1e6))),
+    };
+    let range = |interval: &Interval| match (interval.lower, interval.upper) {
+        (Some(lower), Some(upper)) => format!("{} to {}", seconds(lower), seconds(upper)),
+        (None, Some(upper)) => format!("at most {}", seconds(upper)),
+        (Some(lower), None) => format!("at least {}", seconds(lower)),
+        (None, None) => "not bounded".to_owned(),
+    };
+    let arm = |interval: &Interval| format!("{} ({})", seconds(interval.estimate), range(interval));
+    // 0.999 is p99.9.
+    let name = (of.quantile * 1e4).round() / 1e2;
+    format!("p{name} {} against {}", arm(&of.canary), arm(&of.baseline))
 }
 
 fn git(outcome: &GitOutcome) -> Git {
@@ -347,4 +371,61 @@ fn git(outcome: &GitOutcome) -> Git {
         GitOutcome::NotWritten { patch, .. } => git.patch.clone_from(patch),
     }
     git
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interval(lower: Option<f64>, estimate: f64, upper: Option<f64>) -> Interval {
+        Interval { lower, estimate, upper }
+    }
+
+    #[test]
+    fn quantiles_are_shown_with_what_bounds_them() {
+        let canary = interval(Some(0.2), 0.21, Some(0.26));
+        let baseline = interval(None, 0.0042, None);
+        let p99 = Quantile { quantile: 0.99, canary, baseline };
+        assert_eq!(quantile(&p99), "p99 210 ms (200 ms to 260 ms) against 4.2 ms (not bounded)");
+        let canary = interval(None, 1.5, Some(2.0));
+        let baseline = interval(Some(1.0), 1.0, None);
+        let p999 = Quantile { quantile: 0.999, canary, baseline };
+        assert_eq!(quantile(&p999), "p99.9 1.5 s (at most 2 s) against 1 s (at least 1 s)");
+    }
+
+    #[test]
+    fn notes_and_quantiles_of_a_finding_reach_the_page_escaped() {
+        let canary = interval(Some(0.2), 0.21, Some(0.26));
+        let finding = Finding {
+            check: "latency".to_owned(),
+            status: Status::Fail,
+            log_evidence: 5.0,
+            allowed: 0.0,
+            canary: Counts { events: 40, of: 400 },
+            baseline: Counts { events: 90, of: 9_000 },
+            threshold: Some(0.25),
+            ratio: None,
+            needs: None,
+            quantiles: vec![Quantile { quantile: 0.99, canary, baseline: canary }],
+            notes: vec!["only because of <b>pod-1</b>".to_owned()],
+            sentence: "10 % took longer".to_owned(),
+        };
+        let mut engine = tera::Tera::default();
+        let page = include_str!("../templates/deployment.html");
+        let (_, table) = page.split_once("<tbody>").unwrap();
+        let (table, _) = table.split_once("</tbody>").unwrap();
+        engine.add_raw_template("row.html", table).unwrap();
+        let mut context = tera::Context::new();
+        context.insert("findings", &[row(&finding, 4.6)]);
+        let html = engine.render("row.html", &context).unwrap();
+        assert!(
+            html.contains("<span class=\"muted\">p99 210 ms (200 ms to 260 ms) against "),
+            "{html}"
+        );
+        assert!(
+            html.contains("only because of &lt;b&gt;pod-1&lt;&#x2F;b&gt;")
+                || html.contains("only because of &lt;b&gt;pod-1&lt;/b&gt;"),
+            "{html}"
+        );
+    }
 }

@@ -1,6 +1,7 @@
 //! The page and the API over a recorded journal, asked over real connections.
 
 mod api;
+mod bundle;
 mod hooks;
 mod otlp;
 mod pages;
