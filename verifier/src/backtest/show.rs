@@ -146,7 +146,7 @@ fn spread(spread: Spread) -> String {
 
 fn percent(share: f64) -> String {
     let percent = share * 100.0;
-    let digits = if percent == 0.0 || percent >= 10.0 { 0 } else { 1 };
+    let digits = usize::from(0.0 < percent && percent < 10.0);
     format!("{percent:.digits$} %")
 }
 

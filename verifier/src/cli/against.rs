@@ -65,7 +65,9 @@ pub(super) async fn run(url: &str, policies: &[Policy], json: bool) -> Exit {
         let text = serde_json::to_string_pretty(&looked);
         print(&text.unwrap_or_else(|error| format!("{{\"error\": \"{error}\"}}")));
     } else {
-        looked.iter().for_each(|looked| print(&show::told(looked)));
+        for looked in &looked {
+            print(&show::told(looked));
+        }
     }
     if looked.iter().all(Looked::is_good) { Exit::Done } else { Exit::WrongInput }
 }
@@ -167,9 +169,8 @@ impl Fed {
             let (scrape, completeness) = one.result.map_err(|error| chain(&error))?;
             if last {
                 match completeness {
-                    Completeness::Full => {}
                     // A version of the past has none now; whether any has is told with the checks.
-                    Completeness::None(_) => {}
+                    Completeness::Full | Completeness::None(_) => {}
                     Completeness::Partial(why) | Completeness::Stale(why) => {
                         let of = if one.subject.is_empty() {
                             String::new()

@@ -15,7 +15,7 @@ use rollout::Policy;
 use rollout::policy::{Metrics, VersionText};
 use serde::Deserialize;
 
-use crate::config::{AwsKeys, Endpoint, Login, PrometheusServer, ProviderKind};
+use crate::config::{AwsKeys, Endpoint, Login, PrometheusServer};
 use crate::{chain, config};
 
 /// Longest wait for one answer.
@@ -116,22 +116,6 @@ impl Store {
             settle: Duration::ZERO,
             interval,
         })
-    }
-
-    /// As the settings name it.
-    pub(super) fn named(instance: &config::Instance, name: &str) -> Result<Self, String> {
-        let known = instance.providers.iter().map(|provider| &*provider.name).collect::<Vec<_>>();
-        let found = instance.providers.iter().find(|provider| provider.name == name);
-        match found.map(|provider| &provider.kind) {
-            Some(ProviderKind::Prometheus(server)) => Self::of(server),
-            Some(_) => Err(format!(
-                "the provider {name} is no Prometheus, and only one can tell of past versions\nhint: name one with --provider URL"
-            )),
-            None => Err(format!(
-                "the settings have no provider named {name}\nhint: they have: {}",
-                if known.is_empty() { "none".to_owned() } else { known.join(", ") }
-            )),
-        }
     }
 
     fn of(server: &PrometheusServer) -> Result<Self, String> {

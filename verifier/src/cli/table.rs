@@ -50,7 +50,6 @@ pub(super) fn percent(share: f64) -> String {
     let value = share * 100.0;
     let decimals = match value {
         0.0 => 0,
-        10.0.. => 1,
         1.0.. => 1,
         0.1.. => 2,
         _ => 3,

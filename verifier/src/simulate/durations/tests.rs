@@ -12,7 +12,7 @@ fn policy(more: &str) -> Policy {
 fn seconds(time: &Time) -> f64 {
     match time {
         Time::Decided { seconds, .. } => *seconds,
-        other => panic!("{other:?}"),
+        Time::TooLate { .. } | Time::Never => panic!("{time:?}"),
     }
 }
 
