@@ -30,7 +30,8 @@ pub(super) fn deployment(
         }
         last = index;
         if verdict.outcome == Outcome::Fail {
-            failed = Some(timeline.seconds(index - past.from));
+            // The first moment's counts took a step to come together, too.
+            failed = Some(timeline.seconds(index - past.from + 1));
             break;
         }
     }

@@ -98,7 +98,7 @@ impl Stage<'_> {
         }
         let played = self.play(Some(injection));
         let caught: Vec<(usize, u64)> = played.iter().filter_map(|trial| trial.failed).collect();
-        let seconds = caught.iter().map(|(index, _)| self.timeline.seconds(*index)).collect();
+        let seconds = caught.iter().map(|(index, _)| self.timeline.seconds(*index + 1)).collect();
         let requests = caught.iter().map(|(_, requests)| as_f64(*requests)).collect();
         let tolerated = self.shares.tolerates(self.settings, injection);
         Injected {

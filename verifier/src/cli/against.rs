@@ -28,8 +28,9 @@ use crate::measure::measures;
 /// How far a Prometheus is looked back.
 const BACK: SignedDuration = SignedDuration::from_mins(10);
 
-/// Between two moments of that.
-const STEP: SignedDuration = SignedDuration::from_secs(30);
+/// Shortest and longest time between two moments of that, in seconds: 120 queries at most, and a version that began
+/// half a minute ago shows.
+const STEP: (u64, u64) = (5, 30);
 
 /// Between the two reads of a page.
 const BETWEEN: Duration = Duration::from_secs(2);
@@ -119,6 +120,7 @@ async fn prometheus(
     let measures = measures(&policy);
     let subject = |version: &String| labels.subject(&policy.name, version, &measures);
     let subjects: Vec<Subject> = versions.iter().map(subject).collect();
+    let step = Duration::from_secs(labels.interval.as_secs().clamp(STEP.0, STEP.1));
     let mut at = from;
     loop {
         let last = now <= at;
@@ -127,7 +129,7 @@ async fn prometheus(
         if last {
             break;
         }
-        at = at.checked_add(STEP).unwrap_or(Timestamp::MAX);
+        at = at.checked_add(step).unwrap_or(Timestamp::MAX);
     }
     fed.choose(&store.prometheus, &versions);
     Ok(fed)
