@@ -17,6 +17,5 @@ mod receivers;
 mod reverting;
 mod shop;
 mod ssh;
-mod trying;
 mod verdicts;
 mod versions;
