@@ -41,7 +41,6 @@ const RECENT: f64 = 0.9;
 pub(crate) struct Comparison {
     /// Bucket bounds in seconds, for latency.
     pub(crate) bounds: Option<Bounds>,
-    ratio: f64,
     absolute: f64,
     /// What one event counts (12): less than one where stable's events come in bursts.
     weight: f64,
@@ -111,7 +110,6 @@ impl Comparison {
     pub(crate) fn errors(ratio: f64, absolute: f64) -> Self {
         Self {
             bounds: None,
-            ratio,
             absolute,
             weight: 1.0,
             worse: Onset::new(STARTS),
@@ -151,7 +149,7 @@ impl Comparison {
     /// The same with a test of its own for pods that warm up.
     pub(crate) fn warming_up(mut self) -> Self {
         self.catastrophic =
-            Some(Box::new(Ratio::new(CATASTROPHIC * self.ratio.max(1.0), self.absolute)));
+            Some(Box::new(Ratio::new(CATASTROPHIC * self.mirror.ratio().max(1.0), self.absolute)));
         self
     }
 
@@ -178,7 +176,7 @@ impl Comparison {
     /// what is added for the first time decides that itself.
     pub(crate) fn apply(&mut self, parts: &Parts, how: How, calm: Option<bool>) -> bool {
         let sign = how.sign;
-        let ratio = self.ratio * how.margin;
+        let ratio = self.mirror.ratio() * how.margin;
         self.grow(parts, how);
         let seen = self.exposure(parts.canary, parts.baseline);
         if let Some(factor) = log_factor(&seen, ratio, self.absolute) {
@@ -188,7 +186,7 @@ impl Comparison {
         for group in (0..self.without.len()).filter(|group| self.groups >> group & 1 == 1) {
             let rest = less(parts.canary, parts.groups[group]);
             let seen = self.exposure(rest, parts.baseline);
-            if let Some(factor) = log_factor(&seen, self.ratio, self.absolute) {
+            if let Some(factor) = log_factor(&seen, self.mirror.ratio(), self.absolute) {
                 self.without[group].add(&factor, sign, how.late);
             }
         }
@@ -257,11 +255,11 @@ impl Comparison {
             }
         }
         if how.halves && self.control.is_none() {
-            let process = Ratio::new(self.ratio, self.absolute);
+            let process = Ratio::new(self.mirror.ratio(), self.absolute);
             self.control = Some(Box::new([process.clone(), process]));
         }
         if how.pseudo && self.pseudo.is_empty() {
-            self.pseudo = vec![Ratio::new(self.ratio, self.absolute); PSEUDO];
+            self.pseudo = vec![Ratio::new(self.mirror.ratio(), self.absolute); PSEUDO];
         }
     }
 
@@ -345,7 +343,7 @@ impl Comparison {
 
     /// What the test tolerates: ratio and additional share.
     pub(crate) fn tolerance(&self) -> (f64, f64) {
-        (self.ratio, self.absolute)
+        (self.mirror.ratio(), self.absolute)
     }
 
     /// What one event counts, in (0, 1].
@@ -369,14 +367,14 @@ impl Comparison {
         if let Some(segment) = self.segment.filter(|s| s.of >= ENOUGH_FOR_REFERENCE) {
             reference = reference.max(upper_share(segment, false_alarm / 10.0));
         }
-        let limit = self.ratio * reference + self.absolute.max(harm);
+        let limit = self.mirror.ratio() * reference + self.absolute.max(harm);
         let limit = Absolute::new(limit.min(1.0));
         self.bake = Some(Watch { whole: limit, lately: limit });
     }
 
     pub(crate) fn leave_bake(&mut self) {
         self.bake = None;
-        self.restart.begin(self.ratio, self.absolute);
+        self.restart.begin(self.mirror.ratio(), self.absolute);
         self.segment = Some(Counts::default());
     }
 }

@@ -28,6 +28,11 @@ impl Mirror {
         Self { ratio, lanes: [0.0; POINTS], slack: [0.0; POINTS] }
     }
 
+    /// The ratio over which the excess is counted.
+    pub fn ratio(&self) -> f64 {
+        self.ratio
+    }
+
     /// Takes in one stratum of one scrape. An arm without requests makes no difference.
     pub fn update(&mut self, seen: &Exposure) {
         self.add(seen, 1.0);
