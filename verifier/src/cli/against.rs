@@ -17,6 +17,7 @@ use analysis_providers::{
 };
 use jiff::{SignedDuration, Timestamp};
 use rollout::Policy;
+use rollout::policy::{Metrics, VersionText};
 
 use self::look::{Looked, look};
 use super::store::{Labels, Store};
@@ -50,7 +51,7 @@ struct Fed {
     place: String,
 }
 
-/// Looks, says what is there, and exits 2 if a check would find nothing.
+/// Looks, says what is there, and exits 1 if a check would find nothing, 2 if there is nothing to look at.
 pub(super) async fn run(url: &str, policies: &[Policy], json: bool) -> Exit {
     let mut looked = Vec::new();
     for policy in policies {
@@ -70,7 +71,7 @@ pub(super) async fn run(url: &str, policies: &[Policy], json: bool) -> Exit {
             print(&show::told(looked));
         }
     }
-    if looked.iter().all(Looked::is_good) { Exit::Done } else { Exit::WrongInput }
+    if looked.iter().all(Looked::is_good) { Exit::Done } else { Exit::Failed }
 }
 
 async fn fed(url: &str, policy: &Policy) -> Result<Fed, String> {
@@ -89,6 +90,7 @@ async fn prometheus(
     labels: &Labels,
     store: &Store,
 ) -> Result<Fed, String> {
+    let original = policy;
     let policy = labels.put_into(policy.clone());
     let now = now();
     let from = now.checked_sub(BACK).unwrap_or(now);
@@ -114,6 +116,7 @@ async fn prometheus(
         ));
         return Ok(fed);
     }
+    fed.told.extend(unlike_revisions(original, &versions));
     if MOST_VERSIONS < count {
         fed.told.insert(format!("only the first {MOST_VERSIONS} of them were looked at"));
     }
@@ -133,6 +136,22 @@ async fn prometheus(
     }
     fed.choose(&store.prometheus, &versions);
     Ok(fed)
+}
+
+/// What a rollout would not find: it asks for a version by its revision, as the policy says the label writes it.
+fn unlike_revisions(policy: &Policy, versions: &[String]) -> Option<String> {
+    let Metrics::Prometheus { version_label, version, .. } = &policy.metrics else { return None };
+    let (digits, other) = match version {
+        VersionText::Full => (40, "version: short, if it has seven digits"),
+        VersionText::Short => (7, "version: full, if it has all forty digits"),
+    };
+    let fits = |text: &String| text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit());
+    (!versions.iter().any(fits)).then(|| {
+        let shown = versions.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ");
+        format!(
+            "the label `{version_label}` says {shown}, and a rollout asks for revisions of {digits} digits; set the label from the commit, or write {other}"
+        )
+    })
 }
 
 async fn page(url: &str, policy: &Policy) -> Result<Fed, String> {

@@ -207,6 +207,54 @@ mod tests {
         ");
     }
 
+    fn of_checks(checks: &str, lines: &str) -> (Result<Outcome, String>, String) {
+        let policy = format!(
+            "metadata: {{ name: shop }}\nspec:\n  paths: [a]\n  target: {{ process: {{ command: a }} }}\n  warmUp: 0s\n  checks: {checks}\n"
+        );
+        let settings = config::policies("policy", policy.as_bytes()).unwrap().remove(0).analysis;
+        let options = Options { policy: PathBuf::new(), service: None, weight: 10.0, json: false };
+        let mut output = Vec::new();
+        let outcome = judge(&settings, &options, lines.as_bytes(), &mut output);
+        (outcome, String::from_utf8(output).unwrap())
+    }
+
+    #[test]
+    fn restarts_fail_a_canary_and_the_judge_of_kayenta_waits_for_its_fifty_scrapes() {
+        let line = |second: u32, arm: &str, check: &str, events: u32, of: u32| {
+            format!(
+                "{{\"t\": {second}, \"arm\": \"{arm}\", \"instance\": \"{arm}\", \"check\": \"{check}\", \"events\": {events}, \"of\": {of}}}\n"
+            )
+        };
+        let mut lines = String::new();
+        for second in 1..=8 {
+            lines += &line(second, "canary", "restarts", 1, 60);
+            lines += &line(second, "baseline", "restarts", 0, 600);
+        }
+        let (outcome, output) = of_checks("[errors, restarts]", &lines);
+        assert_eq!(outcome, Ok(Outcome::Fail), "{output}");
+        insta::assert_snapshot!(output.lines().last().unwrap(), @"1970-01-01T00:00:08Z  fail: restarts: the canary restarted 8 times in 8 min of running against 0 times in 80 min of stable's; tolerated is 2 x as often; evidence 11.7 of 4.6 needed");
+
+        let judged = |scrapes: u32| {
+            let lines: String = (1..=scrapes)
+                .map(|second| {
+                    let noise = second * 7 % 5;
+                    line(second, "canary", "errors", 40 + noise, 100)
+                        + &line(second, "baseline", "errors", noise, 1_000)
+                })
+                .collect();
+            let checks = "[{ errors: { judge: kayenta, kayenta: { direction: increase, critical: true } } }]";
+            of_checks(checks, &lines)
+        };
+        let (outcome, output) = judged(49);
+        assert_eq!(outcome, Ok(Outcome::Undecided), "{output}");
+        let (outcome, output) = judged(50);
+        assert_eq!(outcome, Ok(Outcome::Fail), "{output}");
+        insta::assert_snapshot!(output.lines().skip(48).collect::<Vec<_>>().join("\n"), @"
+        1970-01-01T00:00:49Z  undecided: errors: Kayenta's judge needs 1 more scrapes of both arms
+        1970-01-01T00:00:50Z  fail: errors: canary is higher than baseline: difference 0.418 (98 % interval 0.41 to 0.426), mean 210 times the baseline's; Kayenta's judge, without a bound on false alarms
+        ");
+    }
+
     #[test]
     fn a_line_that_cannot_be_read_is_named() {
         let (outcome, _) = judged("{\"t\": 5}\n", false);

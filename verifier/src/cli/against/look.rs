@@ -11,6 +11,7 @@ use rollout::Policy;
 use serde::Serialize;
 
 use super::Fed;
+use crate::cli::findings::seconds;
 
 /// The quantiles that a latency check compares.
 const QUANTILES: [f64; 6] = [0.5, 0.75, 0.9, 0.95, 0.99, 0.999];
@@ -141,10 +142,39 @@ fn look_at(policy: &Policy, check: &Check, fed: &Fed) -> LookedCheck {
             .warnings
             .push("nothing was counted meanwhile; send some requests and look again".to_owned());
     }
-    if let (Test::Latency { .. }, None) = (&check.test, &looked.problem) {
-        buckets(policy, check, fed, &mut looked);
+    match &check.test {
+        Test::Latency { .. } if looked.problem.is_none() => {
+            buckets(policy, check, fed, &mut looked);
+        }
+        Test::LatencyObjective { threshold, .. } if looked.problem.is_none() => {
+            looked.problem = without_bound(*threshold, &check.reads, fed);
+        }
+        Test::Latency { .. }
+        | Test::LatencyObjective { .. }
+        | Test::Errors { .. }
+        | Test::ErrorObjective { .. }
+        | Test::Restarts { .. }
+        | Test::Gauge { .. }
+        | Test::Kayenta(_) => {}
     }
     looked
+}
+
+/// An objective's threshold can be counted only where a bucket ends.
+fn without_bound(threshold: f64, reads: &str, fed: &Fed) -> Option<String> {
+    let classic = fed.of(reads).find_map(|(_, _, one)| match &one.sample {
+        Sample::Histogram { le, .. } => Some(le),
+        Sample::Exponential(_) | Sample::Events { .. } | Sample::Gauge { .. } => None,
+    })?;
+    let ends = classic.iter().any(|bound| (bound / threshold - 1.0).abs() < 1e-9);
+    (!ends).then(|| {
+        let known: Vec<String> = classic.iter().map(|bound| seconds(*bound)).collect();
+        format!(
+            "no bucket ends at {}, so the objective cannot be counted; set its threshold to one of {}, or add a bucket",
+            seconds(threshold),
+            known.join(", ")
+        )
+    })
 }
 
 /// What the tolerance means on the buckets that are there.

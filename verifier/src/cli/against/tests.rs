@@ -134,3 +134,43 @@ async fn a_page_is_read_twice_and_what_is_no_page_is_told() {
     insta::assert_snapshot!(error.replace(&address.to_string(), "ADDRESS"), @"failed to read http://ADDRESS/nothing: no metrics of shop: baseline page: http://ADDRESS/nothing answered 404 Not Found; set the path of the metrics page");
     server.abort();
 }
+
+#[test]
+fn an_objective_needs_a_bucket_that_ends_at_its_threshold() {
+    let looked = |threshold: &str| {
+        let counted = seen(vec![latency("a", &[0.1, 0.5], &[9, 1, 0])]);
+        let fed = Fed {
+            seen: BTreeMap::from([("v1".to_owned(), counted)]),
+            told: BTreeSet::new(),
+            chosen: BTreeMap::from([("latency".to_owned(), Ok("`x`".to_owned()))]),
+            place: "here".to_owned(),
+        };
+        let checks = format!(
+            "  checks: [errors, {{ latency: {{ objective: 99%, threshold: {threshold} }} }}]\n"
+        );
+        look(&policy(&checks), fed).checks.remove(1).problem
+    };
+    assert_eq!(looked("500ms"), None);
+    assert_eq!(
+        looked("300ms").unwrap(),
+        "no bucket ends at 300 ms, so the objective cannot be counted; set its threshold to one of 100 ms, 500 ms, or add a bucket"
+    );
+}
+
+#[test]
+fn a_label_that_no_rollout_would_ask_for_is_told() {
+    let prometheus = |version: &str| {
+        policy(&format!("  metrics: {{ prometheus: {{ provider: main, version: {version} }} }}\n"))
+    };
+    let told = |version: &str, values: &[&str]| {
+        let values: Vec<String> = values.iter().map(|value| (*value).to_owned()).collect();
+        unlike_revisions(&prometheus(version), &values)
+    };
+    let full = "4f2c1a9d05e8b7a6c3f2e1d0c9b8a7f6e5d4c3b2";
+    assert_eq!((told("full", &["v1", full]), told("short", &["4f2c1a9"])), (None, None));
+    assert_eq!(
+        told("short", &["v1", "v2"]).unwrap(),
+        "the label `version` says v1, v2, and a rollout asks for revisions of 7 digits; set the label from the commit, or write version: full, if it has all forty digits"
+    );
+    assert_eq!(unlike_revisions(&policy(""), &["v1".to_owned()]), None);
+}
