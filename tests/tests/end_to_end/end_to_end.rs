@@ -17,5 +17,6 @@ mod receivers;
 mod reverting;
 mod shop;
 mod ssh;
+mod trying;
 mod verdicts;
 mod versions;
