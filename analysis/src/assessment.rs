@@ -250,6 +250,17 @@ impl Assessment {
         self.peak
     }
 
+    /// Whether a verdict could be a failure: the evidence crossed its threshold, or Kayenta's judge said so. Much
+    /// cheaper than a whole verdict, which may still say that stable's own pods differ too much.
+    pub fn may_have_failed(&self, settings: &Settings) -> bool {
+        self.peak >= judgement::log_threshold(settings.false_alarm) || self.failed_by_kayenta()
+    }
+
+    pub(crate) fn failed_by_kayenta(&self) -> bool {
+        let mut judged = self.evidence.iter().filter_map(|evidence| evidence.kayenta.as_ref());
+        judged.any(|judged| judged.failed)
+    }
+
     /// Observations that were left out so far. Those that no check reads are not counted.
     pub fn refused(&self) -> &Refused {
         &self.refused

@@ -28,10 +28,7 @@ pub(crate) fn judge(assessment: &Assessment, settings: &Settings, next: f64) -> 
         .map(|(check, evidence)| find::find(assessment, settings, check, evidence, next))
         .collect();
 
-    let by_kayenta = assessment
-        .evidence
-        .iter()
-        .any(|evidence| evidence.kayenta.as_ref().is_some_and(|judged| judged.failed));
+    let by_kayenta = assessment.failed_by_kayenta();
     let crossed = assessment.peak >= threshold;
     let heterogeneous = crossed && !by_kayenta && stable_differs(assessment, settings, threshold);
     let failed = by_kayenta || (crossed && !heterogeneous);

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
+use analysis::kayenta::{Metric, Value};
 use analysis::observation::MOST_BUCKETS;
 use analysis::{Exponential, Observation, Sample, Settings, Test};
 use rand::Rng;
@@ -76,7 +77,12 @@ impl Shares {
     /// Which observations count failures, by the checks that read them.
     pub(super) fn new(settings: &Settings) -> Self {
         let counting = settings.checks.iter().filter(|check| {
-            matches!(check.test, Test::Errors { .. } | Test::ErrorObjective { .. })
+            matches!(
+                check.test,
+                Test::Errors { .. }
+                    | Test::ErrorObjective { .. }
+                    | Test::Kayenta(Metric { value: Value::ErrorShare, .. })
+            )
         });
         let errors = counting.flat_map(|check| [check.reads.clone(), check.name.clone()]);
         Self { errors: errors.collect(), ..Self::default() }
@@ -133,6 +139,13 @@ impl Shares {
                 .of_check(&check.reads)
                 .is_none_or(|share| share + more <= ratio * share + absolute),
             (Test::Latency { stretch, .. }, Injection::Slow(times)) => times <= 1.0 + stretch,
+            // Kayenta's judge tolerates no stated size.
+            (Test::Kayenta(metric), Injection::Slow(_)) => {
+                !matches!(metric.value, Value::Latency(_))
+            }
+            (Test::Kayenta(metric), Injection::Times(_) | Injection::Plus(_)) => {
+                metric.value != Value::ErrorShare
+            }
             _ => true,
         })
     }

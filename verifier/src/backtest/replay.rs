@@ -90,15 +90,14 @@ pub(super) fn trial(
     first: f64,
     scrapes: impl Iterator<Item = Scrape>,
 ) -> Trial {
-    let threshold = -settings.false_alarm.clamp(1e-12, 1.0).ln();
     let mut assessment = Assessment::new(settings, &History::default());
     let mut served = Served::default();
     let mut failed = None;
     for (index, scrape) in scrapes.enumerate() {
         served.add(&scrape);
         assessment.observe(settings, &scrape);
-        // A whole verdict is dear; below the threshold it cannot be a failure.
-        if assessment.peak() + 1e-6 >= threshold
+        // A whole verdict is dear.
+        if assessment.may_have_failed(settings)
             && assessment.verdict(settings, first).outcome == Outcome::Fail
         {
             failed = Some((index, served.canary()));

@@ -125,7 +125,7 @@ pub struct Quiet {
     pub injected: Vec<Injected>,
 }
 
-/// A share with its limits at 95 %.
+/// A share of trials with its limits at 95 %.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Rate {
     /// How many.
@@ -140,9 +140,13 @@ pub struct Rate {
 
 impl Rate {
     /// A share with Wilson's score interval (Wilson 1927, equation 4 of Newcombe 1998, method 3).
-    pub fn new(count: u64, of: u64) -> Self {
+    ///
+    /// Splits of one window share its requests, so the interval is that of as many trials as there are `windows`:
+    /// it is too wide where splits differ, and never too narrow.
+    pub fn new(count: u64, of: u64, windows: u64) -> Self {
         let z = 1.959_964;
-        let (n, share) = (as_f64(of), if of == 0 { 0.0 } else { as_f64(count) / as_f64(of) });
+        let share = if of == 0 { 0.0 } else { as_f64(count) / as_f64(of) };
+        let n = as_f64(of.min(windows.max(1)));
         if of == 0 {
             return Self { count, of, lower: 0.0, upper: 1.0 };
         }

@@ -47,7 +47,8 @@ pub(super) fn quiet(
     let stage = Stage { settings, first, pods, timeline, windows: &windows, shares, trials };
     let calm = stage.play(None);
     let count = |of: fn(&Trial) -> bool| {
-        Rate::new(calm.iter().filter(|trial| of(trial)).count() as u64, calm.len() as u64)
+        let met = calm.iter().filter(|trial| of(trial)).count();
+        Rate::new(met as u64, calm.len() as u64, windows.len() as u64)
     };
     let served = calm.iter().fold((0_u64, 0_u64), |sum, trial| {
         (sum.0.saturating_add(trial.served.0), sum.1.saturating_add(trial.served.1))
@@ -104,7 +105,11 @@ impl Stage<'_> {
         Injected {
             what,
             found: Some(Found {
-                caught: Rate::new(caught.len() as u64, played.len() as u64),
+                caught: Rate::new(
+                    caught.len() as u64,
+                    played.len() as u64,
+                    self.windows.len() as u64,
+                ),
                 seconds: Spread::of(seconds, played.len()),
                 requests: Spread::of(requests, played.len()),
             }),
