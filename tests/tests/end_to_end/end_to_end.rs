@@ -17,6 +17,7 @@ mod receivers;
 mod reverting;
 mod shop;
 mod ssh;
+mod stores;
 mod trying;
 mod verdicts;
 mod versions;
