@@ -450,4 +450,34 @@ mod tests {
         assert!((0.002..0.003).contains(&first), "{first}");
         assert!(second > 0.0125, "{second}");
     }
+
+    #[test]
+    fn the_published_case_of_one_bad_pod_holds() {
+        let seen = |events, of| Counts { events, of };
+        let mut comparison = Comparison::errors(1.25, 0.0);
+        for (pods, baseline) in [
+            ([seen(6, 60), seen(1, 60), seen(0, 62)], seen(3, 1700)),
+            ([seen(7, 61), seen(0, 59), seen(1, 60)], seen(4, 1720)),
+        ] {
+            let mut canary = Counts::default();
+            let mut groups = [Counts::default(); GROUPS];
+            for (group, pod) in groups.iter_mut().zip(pods) {
+                canary.add(pod);
+                *group = pod;
+            }
+            let parts = Parts { canary, baseline, groups, ..Parts::default() };
+            let how = How { sign: 1.0, late: false, margin: 1.0, halves: false, pseudo: false };
+            comparison.apply(&parts, how, None);
+        }
+        // What is told also counts starts and restarts to come, which are 1: nine tenths of 0.97 are the case.
+        let plain = |log_e: f64| ((log_e.exp() - 0.03 - 0.97 * 0.1) / (0.97 * 0.9)).ln();
+        assert!((plain(comparison.log_e()) - 16.884_217_945_746_865).abs() < 1e-8);
+        let without: Vec<f64> =
+            comparison.groups().map(|group| plain(comparison.log_e_without(group))).collect();
+        let expected = [0.227_416_843_061_003_57, 19.789_753_769_856_915, 19.924_715_874_831_1];
+        assert_eq!(without.len(), 3);
+        for (got, expected) in without.iter().zip(expected) {
+            assert!((got - expected).abs() < 1e-8, "{without:?}");
+        }
+    }
 }

@@ -175,7 +175,8 @@ fn gauge(check: &Check, evidence: &CheckEvidence) -> Finding {
         if gauge.breached() { (Status::Breached, 0.0) } else { (Status::Pass, 1.0) };
     let (ours, stables) = (gauge.means(Arm::Canary), gauge.means(Arm::Baseline));
     let test = permutation_test(&ours, &stables);
-    finding.sentence = sentence::gauge(gauge, canary, baseline, test.as_ref());
+    let pods = [&ours, &stables].map(|pods| u32::try_from(pods.len()).unwrap_or(u32::MAX));
+    finding.sentence = sentence::gauge(gauge, canary, baseline, test.as_ref(), pods);
     finding
 }
 

@@ -7,7 +7,7 @@ use crate::{
     evidence::CheckEvidence,
     gauge::Gauge,
     kayenta::Classification,
-    sequential::{Method, Permutation},
+    sequential::{Method, Permutation, smallest_p},
 };
 
 /// Beyond these a tolerance is worth a note.
@@ -104,12 +104,13 @@ pub(crate) fn restarts(finding: &Finding, comparison: &Comparison, threshold: f6
     )
 }
 
-/// A gauge, with the one honest test.
+/// A gauge, with the one honest test; `pods` are those of the canary and of stable.
 pub(crate) fn gauge(
     gauge: &Gauge,
     canary: f64,
     baseline: Option<f64>,
     test: Option<&Permutation>,
+    pods: [u32; 2],
 ) -> String {
     let stable =
         baseline.map_or(String::new(), |value| format!(" against {} of stable's", short(value)));
@@ -126,8 +127,10 @@ pub(crate) fn gauge(
             Method::NormalApproximation => "about ",
         };
         format!(
-            "; by the luck of the pods it would be as high with probability {approximately}{} (advisory)",
-            percent(test.p)
+            "; by the luck of the pods it would be as high with probability {approximately}{}, and so many pods can \
+             show {} at the least (advisory)",
+            percent(test.p),
+            percent(smallest_p(pods[0], pods[1]))
         )
     });
     format!("{} on average over the canary's pods{stable}{rail}{by_chance}", short(canary))

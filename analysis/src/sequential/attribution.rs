@@ -2,10 +2,8 @@
 //!
 //! The merge (10) says that something regressed. Naming the checks needs more, or the probability of a wrong name
 //! grows with their number. Closed testing with the mean keeps the probability of any wrong name within alpha
-//! (Vovk and Wang, "E-values: calibration, combination and applications", 2021, arXiv 1912.06116); the
-//! Benjamini-Hochberg procedure for e-values keeps the expected share of wrong names within alpha (Wang and
-//! Ramdas, "False discovery rate control with e-values", 2022, arXiv 2009.02824). Both hold whatever the
-//! dependence between checks. All checks weigh the same; everything is in natural logarithms.
+//! (Vovk and Wang, "E-values: calibration, combination and applications", 2021, arXiv 1912.06116)
+//! whatever the dependence between checks. All checks weigh the same; everything is in natural logarithms.
 
 /// The adjusted evidence of each check: the least mean of it with any number of the others, smallest first.
 /// Checks whose adjusted evidence is at least ln(1/alpha) regressed, all of these statements together wrong with
@@ -29,31 +27,13 @@ pub fn closed_testing(log_evidence: &[f64]) -> Vec<f64> {
 /// The checks that regressed by closed testing, in their order: any wrong name with probability at most `alpha`.
 pub fn regressed(log_evidence: &[f64], alpha: f64) -> Vec<usize> {
     let adjusted = closed_testing(log_evidence);
-    let needed = threshold(1.0, alpha);
+    let needed = threshold(alpha);
     (0..adjusted.len()).filter(|check| adjusted[*check] >= needed).collect()
 }
 
-/// The checks named by the Benjamini-Hochberg procedure for e-values, in their order: an expected share of at most
-/// `alpha` of them is wrong. For boards, where a few names too many cost a glance; never for a verdict.
-pub fn discoveries(log_evidence: &[f64], alpha: f64) -> Vec<usize> {
-    let mut falling: Vec<usize> = (0..log_evidence.len()).collect();
-    falling.sort_by(|left, right| log_evidence[*right].total_cmp(&log_evidence[*left]));
-    let all = super::as_f64(log_evidence.len() as u64);
-    let mut named = 0;
-    for (index, check) in falling.iter().enumerate() {
-        let size = super::as_f64(index as u64 + 1);
-        if log_evidence[*check] >= threshold(all / size, alpha) {
-            named = index + 1;
-        }
-    }
-    let mut named = falling[..named].to_vec();
-    named.sort_unstable();
-    named
-}
-
-/// `ln(factor / alpha)`, less what rounding may take: evidence that is exactly enough is enough.
-fn threshold(factor: f64, alpha: f64) -> f64 {
-    (factor / alpha).ln() - 1e-12
+/// `ln(1 / alpha)`, less what rounding may take: evidence that is exactly enough is enough.
+fn threshold(alpha: f64) -> f64 {
+    (1.0 / alpha).ln() - 1e-12
 }
 
 /// `ln(e^left + e^right)`, also for no evidence at all (minus infinity).
@@ -80,12 +60,11 @@ mod tests {
             assert!((got.exp() / expected - 1.0).abs() < 1e-12);
         }
         assert_eq!(regressed(&log_e, 0.05), [3]);
-        assert_eq!(discoveries(&log_e, 0.05), [0, 3]);
     }
 
     #[test]
     fn nothing_zero_and_endless_evidence_are_no_trouble() {
-        assert!(closed_testing(&[]).is_empty() && discoveries(&[], 0.05).is_empty());
+        assert!(closed_testing(&[]).is_empty());
         let none = [f64::NEG_INFINITY; 3];
         assert_eq!(closed_testing(&none), none);
         let extreme = closed_testing(&[f64::INFINITY, 1e300, -1e300]);
@@ -108,15 +87,6 @@ mod tests {
                 let expected = means.fold(f64::INFINITY, f64::min);
                 prop_assert!((got.exp() / expected - 1.0).abs() < 1e-9);
             }
-        }
-
-        #[test]
-        fn what_closed_testing_names_is_also_discovered(
-            e in proptest::collection::vec(0.01..10_000.0_f64, 1..12),
-        ) {
-            let log_e = logs(&e);
-            let discovered = discoveries(&log_e, 0.01);
-            prop_assert!(regressed(&log_e, 0.01).iter().all(|check| discovered.contains(check)));
         }
     }
 }

@@ -4,7 +4,6 @@
 //! are those of the crate's README. One test per file; `grid` holds the alternatives that two of them share.
 
 pub mod absolute;
-pub mod asymptotic;
 pub mod attribution;
 pub mod dispersion;
 #[cfg(test)]
@@ -22,8 +21,7 @@ pub mod ratio;
 pub mod sample_ratio;
 
 pub use absolute::Absolute;
-pub use asymptotic::{BatchMeans, asymptotic_radius, tuned_rho};
-pub use attribution::{closed_testing, discoveries, regressed};
+pub use attribution::{closed_testing, regressed};
 pub use dispersion::Dispersion;
 pub use interval::{RatioInterval, ratio_interval};
 pub use merge::weighted_mean;
@@ -34,7 +32,7 @@ pub use permutation::{Method, Permutation, permutation_test, smallest_p};
 pub use planning::{
     canary_errors_to_revert, expected_log_growth, requests_until_allowed, scrapes_to_decide,
 };
-pub use pods::{LeaveOneOut, between_pods_cv, inflated_margin};
+pub use pods::{between_pods_cv, inflated_margin};
 pub use quantile::{QuantileInterval, QuantileRadii, quantile_interval, quantile_radii};
 pub use ratio::Ratio;
 pub(crate) use ratio::log_factor;

@@ -1,14 +1,12 @@
 //! Pods instead of requests: would other pods of the same version have shown the same?
 //!
 //! Lemma 1 speaks about these pods. "The new version is worse" needs more: four canary pods can sit on worse
-//! machines. Three answers from per-pod counts: how much pods of one version differ (`between_pods_cv`), by how
-//! much the tolerated ratio must grow so that the draw of pods alone hardly exceeds it (`inflated_margin`, (11)),
-//! and whether one pod alone makes the evidence (`LeaveOneOut`).
+//! machines. Two answers from per-pod counts: how much pods of one version differ (`between_pods_cv`), and by how
+//! much the tolerated ratio must grow so that the draw of pods alone hardly exceeds it (`inflated_margin`, (11)).
 
-use serde::{Deserialize, Serialize};
 use statrs::distribution::{Continuous, ContinuousCDF, Normal, StudentsT};
 
-use super::{Exposure, Ratio, as_f64};
+use super::as_f64;
 use crate::Counts;
 
 /// The tolerated ratio for pods that differ: `r exp(t tau sqrt(1/canary + 1/baseline))` with `tau^2 = ln(1 + cv^2)`
@@ -90,70 +88,6 @@ pub fn between_pods_cv(pods: impl IntoIterator<Item = Counts>) -> Option<f64> {
     Some(variance.max(0.0).sqrt() / share)
 }
 
-/// Evidence with each canary pod left out in turn: is it one bad pod, or bad code?
-///
-/// The reported evidence is the least of them. It is an e-process against the null "without some one pod the canary
-/// is no worse than tolerated", as it is never above the process of that pod. One process per pod and one for all.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LeaveOneOut {
-    all: Ratio,
-    without: Vec<Ratio>,
-}
-
-impl LeaveOneOut {
-    /// No evidence yet, against the null "canary <= `ratio` x baseline + `absolute`" as in [`Ratio::new`].
-    pub fn new(ratio: f64, absolute: f64) -> Self {
-        Self { all: Ratio::new(ratio, absolute), without: Vec::new() }
-    }
-
-    /// Takes in one scrape: the canary's counts per pod, always in the same order, and the baseline's sum.
-    /// A pod that did not answer counts as `Counts::default()`; pods may be added at the end at any time.
-    pub fn update(&mut self, canary: &[Counts], baseline: Counts) {
-        let mut all = Counts::default();
-        for pod in canary {
-            all.add(*pod);
-        }
-        // So far a new pod made no difference: without it is with all the others.
-        self.without.resize(self.without.len().max(canary.len()), self.all.clone());
-        let none = Counts::default();
-        for (index, process) in self.without.iter_mut().enumerate() {
-            let pod = canary.get(index).unwrap_or(&none);
-            let rest = Counts {
-                events: all.events.saturating_sub(pod.events),
-                of: all.of.saturating_sub(pod.of),
-            };
-            process.update(&Exposure::new(rest, baseline));
-        }
-        self.all.update(&Exposure::new(all, baseline));
-    }
-
-    /// Natural logarithm of the evidence of all pods together.
-    pub fn log_e_all(&self) -> f64 {
-        self.all.log_e()
-    }
-
-    /// Natural logarithm of the evidence without each pod.
-    pub fn log_e_without(&self) -> Vec<f64> {
-        self.without.iter().map(Ratio::log_e).collect()
-    }
-
-    /// Natural logarithm of what is reported: the least evidence with one pod left out. With fewer than two pods
-    /// nothing can be left out, and there is none: 0, or less.
-    pub fn log_e(&self) -> f64 {
-        if self.without.len() < 2 {
-            return self.all.log_e().min(0.0);
-        }
-        self.without.iter().map(Ratio::log_e).fold(f64::INFINITY, f64::min)
-    }
-
-    /// The pod without which the evidence is least, of two or more.
-    pub fn decisive_pod(&self) -> Option<usize> {
-        let pods = self.without.iter().map(Ratio::log_e).enumerate();
-        let least = pods.min_by(|left, right| left.1.total_cmp(&right.1))?;
-        (self.without.len() >= 2).then_some(least.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,31 +140,5 @@ mod tests {
         assert_eq!(between_pods_cv([pod(0, 10), pod(0, 10)]), None);
         assert_eq!(between_pods_cv([pod(1, 1), pod(0, 1)]), None);
         assert!(between_pods_cv([pod(5, 1000), pod(5, 1000)]).unwrap().abs() < 1e-15);
-    }
-
-    #[test]
-    fn one_bad_pod_does_not_fail_the_version() {
-        let pod = |events, of| Counts { events, of };
-        let mut pods = LeaveOneOut::new(1.25, 0.0);
-        pods.update(&[pod(6, 60), pod(1, 60), pod(0, 62)], pod(3, 1700));
-        pods.update(&[pod(7, 61), pod(0, 59), pod(1, 60)], pod(4, 1720));
-        assert!((pods.log_e_all() - 16.884_217_945_746_865).abs() < 1e-8);
-        assert!((pods.log_e() - 0.227_416_843_061_003_57).abs() < 1e-9);
-        assert_eq!(pods.decisive_pod(), Some(0));
-    }
-
-    #[test]
-    fn a_pod_that_joins_later_counts_as_silent_before() {
-        let pod = |events, of| Counts { events, of };
-        let mut late = LeaveOneOut::new(1.25, 0.001);
-        late.update(&[pod(6, 60)], pod(3, 1700));
-        assert!(late.log_e() <= 0.0 && late.decisive_pod().is_none());
-        late.update(&[pod(1, 60), pod(5, 60)], pod(3, 1700));
-        late.update(&[pod(1, 60)], pod(3, 1700));
-        let mut early = LeaveOneOut::new(1.25, 0.001);
-        early.update(&[pod(6, 60), Counts::default()], pod(3, 1700));
-        early.update(&[pod(1, 60), pod(5, 60)], pod(3, 1700));
-        early.update(&[pod(1, 60), Counts::default()], pod(3, 1700));
-        assert_eq!(late, early);
     }
 }
