@@ -5,3 +5,4 @@
 
 pub mod calibration;
 pub mod simulator;
+pub mod traces;

@@ -12,6 +12,7 @@ mod grid;
 pub mod interval;
 pub mod merge;
 pub mod mirror;
+pub mod novelty;
 pub mod onset;
 pub mod permutation;
 pub mod planning;
@@ -27,6 +28,7 @@ pub use interval::{RatioInterval, ratio_interval};
 pub use merge::weighted_mean;
 pub(crate) use merge::weighted_sum;
 pub use mirror::Mirror;
+pub use novelty::{LEAST_APART, LEAST_TIMES, Look, New, NewErrors, Seen};
 pub use onset::Onset;
 pub use permutation::{Method, Permutation, permutation_test, smallest_p};
 pub use planning::{
