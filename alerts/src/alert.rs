@@ -33,6 +33,12 @@ pub struct Alert {
     pub stable: Option<String>,
     /// The numbers behind the decision, one row per check.
     pub evidence: Vec<Evidence>,
+    /// What traces say made the canary worse, in one line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// The commit that is most likely behind it: its place, short hash and subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspect: Option<String>,
     /// How fast things went.
     pub timings: Timings,
     /// How many requests failed because of the canary.
@@ -56,6 +62,8 @@ impl Alert {
             commit: None,
             stable: None,
             evidence: Vec::new(),
+            cause: None,
+            suspect: None,
             timings: Timings::default(),
             failed_canary_requests: None,
             links: Links::default(),

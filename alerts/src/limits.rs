@@ -67,6 +67,8 @@ pub(crate) fn bounded(alert: &Alert, limits: &Limits) -> (Alert, bool) {
         commit,
         stable: alert.stable.as_ref().map(|revision| text::clean(revision, 64)),
         evidence,
+        cause: alert.cause.as_ref().map(sentence),
+        suspect: alert.suspect.as_ref().map(sentence),
         timings: alert.timings,
         failed_canary_requests: alert.failed_canary_requests,
         links: Links {

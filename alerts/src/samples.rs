@@ -177,6 +177,13 @@ fn full(kind: Kind, reason: String) -> Alert {
             needed: Some(4.605),
         },
     ];
+    alert.cause = back.then(|| {
+        "p99 +85 ms: 62 ms from 16 more `SELECT cart_items` per `GET /cart`, called from `CartRepo::load` \
+         (src/cart/repo.rs:88, changed in 4f2c1a9)"
+            .to_owned()
+    });
+    alert.suspect =
+        back.then(|| "commit 2 of 5, 4f2c1a9 Add gift cards (confidence high)".to_owned());
     alert.timings = Timings {
         detected_after_seconds: back.then_some(8.24),
         traffic_back_after_seconds: back.then_some(0.031),

@@ -176,6 +176,8 @@ fn facts(alert: &Alert) -> Vec<Fact> {
         add("Commit", Some(format!("{} {}", text::short(&commit.revision), commit.subject)));
         add("Author", Some(commit.author.clone()));
     }
+    add("Cause", alert.cause.clone());
+    add("Suspect", alert.suspect.clone());
     add("Stable", alert.stable.as_deref().map(text::short));
     match alert.kind.git() {
         Some(Git::Reverted { revision, branch }) => {

@@ -124,8 +124,12 @@ impl Assessment {
         valid.retain(|observation| settings.checks.iter().any(|check| feeds(check, observation)));
         // Pods and strata are numbered as they appear, whatever the order within the scrape.
         valid.sort_by(|left, right| key(left).cmp(&key(right)));
-        if !valid.is_empty() {
-            self.meet(&valid, scrape.at);
+        let counted = |observation: &&Observation| {
+            settings.checks.iter().any(|check| counts_pods(check) && feeds(check, observation))
+        };
+        let of_pods: Vec<&Observation> = valid.iter().copied().filter(counted).collect();
+        if !of_pods.is_empty() {
+            self.meet(&of_pods, scrape.at);
         }
         let began = self.began.unwrap_or(scrape.at);
         for (check, evidence) in settings.checks.iter().zip(&mut self.evidence) {
@@ -202,6 +206,8 @@ impl Assessment {
                 Test::ErrorObjective { .. }
                 | Test::LatencyObjective { .. }
                 | Test::Restarts { .. }
+                | Test::NewErrors
+                | Test::Journey { .. }
                 | Test::Gauge { .. }
                 | Test::Kayenta(_) => continue,
             };
@@ -240,6 +246,9 @@ impl Assessment {
         for evidence in &self.evidence {
             let around = Around { pods: &self.pods, began, baking };
             history.absorb(&evidence.name, evidence.lesson(around));
+            if let Some(novelty) = &evidence.novelty {
+                history.know(novelty.of_baseline());
+            }
         }
         history
     }
@@ -381,6 +390,12 @@ impl Routing {
 /// What orders the observations of a scrape.
 fn key(observation: &Observation) -> (&str, Option<&str>, Arm, &str) {
     (&observation.check, observation.stratum.as_deref(), observation.arm, &observation.instance)
+}
+
+/// Whether a check's instances are the pods whose differences are allowed for: those of traces have names of their
+/// own, and those of journeys are pairs.
+fn counts_pods(check: &Check) -> bool {
+    !matches!(check.test, Test::NewErrors | Test::Journey { .. })
 }
 
 /// Whether an observation names what a check reads, or the check itself.

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::kayenta;
 
+/// What a check of new errors reads.
+pub const NEW_ERRORS: &str = "newErrors";
+
 /// What a check of restarts reads.
 pub const RESTARTS: &str = "restarts";
 
@@ -37,13 +40,16 @@ pub struct Check {
     /// compilers are no regression. Applied by age in both arms. Zero: count at once.
     #[serde(default)]
     pub warm_up: Duration,
+    /// It only speaks against a canary and never holds a weight back: for data that come late, or from few.
+    #[serde(default)]
+    pub only_against: bool,
 }
 
 impl Check {
-    /// A check that reads the observations of the same name, without warm-up.
+    /// A check that reads the observations of the same name, without warm-up, and holds the weight back.
     pub fn new(name: impl Into<String>, test: Test) -> Self {
         let name = name.into();
-        Self { reads: name.clone(), name, test, warm_up: Duration::ZERO }
+        Self { reads: name.clone(), name, test, warm_up: Duration::ZERO, only_against: false }
     }
 }
 
@@ -85,6 +91,17 @@ pub enum Test {
     Restarts {
         /// Allowed ratio of restarts per second; at least 1.
         ratio: f64,
+    },
+    /// Fails when the canary shows an error that nobody saw before, as often as its share of the requests does not
+    /// explain (`sequential::novelty`). Never holds a weight back.
+    NewErrors,
+    /// Fails when synthetic journeys fail or are slower on the canary than on the baseline, pair by pair
+    /// (`sequential::paired`). Holds the weight until enough pairs have passed.
+    Journey {
+        /// Allowed stretch of a journey's duration, e.g. 0.25; at least 0.
+        stretch: f64,
+        /// Pairs that must pass before the canary gets any traffic.
+        gate: u32,
     },
     /// A gauge (memory, CPU, queue length). Advisory: it pauses at most, since its sample size is the number
     /// of pods and no test on its values over time keeps a false-alarm probability.

@@ -3,6 +3,7 @@
 //! Observations are first summed per stratum and part of their arm, so that their order in a scrape makes no
 //! difference; `tail` does the same for the order of scrapes.
 
+mod beside;
 mod choose;
 mod intake;
 mod pods;
@@ -24,6 +25,8 @@ use crate::{
     tail::{Cells, Stratum, Tail},
 };
 
+pub(crate) use self::beside::words_of;
+use self::beside::{Novelty, Walked};
 use self::tolerance::{errors_tolerance, sane_ratio, sane_share};
 pub(crate) use self::weigh::can_fail;
 
@@ -51,6 +54,12 @@ pub(crate) struct CheckEvidence {
     pub(crate) objective: Option<Absolute>,
     /// The advisory state of a gauge.
     pub(crate) gauge: Option<Box<Gauge>>,
+    /// New errors.
+    #[serde(default)]
+    pub(crate) novelty: Option<Box<Novelty>>,
+    /// Pairs of a synthetic journey.
+    #[serde(default)]
+    pub(crate) journey: Option<Box<Walked>>,
     /// The points that Kayenta judges.
     pub(crate) kayenta: Option<Box<Judged>>,
     /// Latency: the durations of each arm in this rollout, without pods that warm up.
@@ -152,6 +161,8 @@ impl CheckEvidence {
             comparisons: Vec::new(),
             objective: None,
             gauge: None,
+            novelty: None,
+            journey: None,
             kayenta: None,
             profile: LatencyProfile::default(),
             canary_profile: LatencyProfile::default(),
@@ -197,6 +208,12 @@ impl CheckEvidence {
             Test::Gauge { at_most, sustained } => {
                 evidence.gauge = Some(Box::new(Gauge::new(*at_most, *sustained)));
             }
+            Test::NewErrors => {
+                evidence.novelty = Some(Box::new(Novelty::knowing(history.known_errors())));
+            }
+            Test::Journey { stretch, gate } => {
+                evidence.journey = Some(Box::new(Walked::new(*stretch, *gate)));
+            }
             Test::Kayenta(_) => evidence.kayenta = Some(Box::default()),
         }
         evidence
@@ -222,6 +239,10 @@ impl CheckEvidence {
         }
         if let Some(gauge) = &mut self.gauge {
             gauge.settle(at);
+        }
+        let compared = self.novelty.as_mut().is_some_and(|new| new.settle());
+        if compared | self.journey.as_mut().is_some_and(|journey| journey.settle()) {
+            self.usable = self.usable.max(Some(at));
         }
         if !incoming.cells.keys.is_empty() {
             if around.baking {

@@ -2,7 +2,7 @@
 //!
 //! Kept small and forgetful: every rollout halves what came before, so that it follows the service.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,9 @@ const MOST_REMEMBERED: f64 = 1_000_000.0;
 /// Sets of stable pods that are remembered: enough for one in a thousand.
 const MOST_QUIET: usize = 1_000;
 
+/// Errors that are remembered: a service shows tens.
+const MOST_ERRORS: usize = 1_000;
+
 /// A rollout with fewer baseline requests than this does not make older knowledge fade.
 const ENOUGH_TO_FADE: u64 = 200;
 
@@ -24,6 +27,9 @@ const ENOUGH_TO_FADE: u64 = 200;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct History {
     checks: BTreeMap<String, Reference>,
+    /// Fingerprints of errors that stable showed.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    errors: BTreeSet<String>,
 }
 
 /// What the baseline of earlier rollouts showed to one check.
@@ -81,6 +87,19 @@ impl History {
     /// What is known to a check, by its name.
     pub fn reference(&self, check: &str) -> Option<&Reference> {
         self.checks.get(check)
+    }
+
+    /// Fingerprints of errors that stable showed in earlier rollouts: no canary is to be blamed for them.
+    pub fn known_errors(&self) -> &BTreeSet<String> {
+        &self.errors
+    }
+
+    /// Adds errors that stable showed; of too many, those that sort first are forgotten.
+    pub(crate) fn know<'a>(&mut self, fingerprints: impl Iterator<Item = &'a str>) {
+        self.errors.extend(fingerprints.map(str::to_owned));
+        while self.errors.len() > MOST_ERRORS {
+            self.errors.pop_first();
+        }
     }
 
     /// Adds what a rollout's baseline showed; what came before fades to at most a half, and to at most four

@@ -2,6 +2,7 @@
 //!
 //! Reading a verdict changes nothing, so it may be read as often as anyone likes.
 
+mod beside;
 mod find;
 
 use crate::{
@@ -86,16 +87,18 @@ pub(crate) fn judge(assessment: &Assessment, settings: &Settings, next: f64) -> 
     verdict
 }
 
-/// Whether a check can hold a weight back; restarts and gauges only ever speak against a canary.
+/// Whether a check can hold a weight back; restarts, new errors and gauges only ever speak against a canary.
 pub(crate) fn is_gating(check: &Check) -> bool {
-    match &check.test {
-        Test::Errors { .. }
-        | Test::Latency { .. }
-        | Test::ErrorObjective { .. }
-        | Test::LatencyObjective { .. }
-        | Test::Kayenta(_) => true,
-        Test::Restarts { .. } | Test::Gauge { .. } => false,
-    }
+    !check.only_against
+        && match &check.test {
+            Test::Errors { .. }
+            | Test::Latency { .. }
+            | Test::ErrorObjective { .. }
+            | Test::LatencyObjective { .. }
+            | Test::Journey { .. }
+            | Test::Kayenta(_) => true,
+            Test::Restarts { .. } | Test::NewErrors | Test::Gauge { .. } => false,
+        }
 }
 
 /// Whether an allowed weight reaches one that is asked for, up to rounding.

@@ -70,6 +70,8 @@ pub fn effective_tolerance(le: &[f64], test: &Test) -> Vec<EffectiveTolerance> {
         | Test::ErrorObjective { .. }
         | Test::LatencyObjective { .. }
         | Test::Restarts { .. }
+        | Test::NewErrors
+        | Test::Journey { .. }
         | Test::Gauge { .. }
         | Test::Kayenta(_) => Vec::new(),
     }
@@ -202,7 +204,7 @@ impl LatencyProfile {
                 let empty = || Exponential { scale: FINEST, zero: 0, first: 0, counts: Vec::new() };
                 self.native.get_or_insert_with(empty).merge(histogram);
             }
-            Sample::Events { .. } | Sample::Gauge { .. } => {}
+            Sample::Events { .. } | Sample::Gauge { .. } | Sample::Attempt { .. } => {}
         }
     }
 

@@ -20,7 +20,7 @@ pub mod text;
 pub mod verdict;
 
 pub use assessment::{Assessment, Refused};
-pub use check::{Check, OnBreach, RESTARTS, Settings, Test};
+pub use check::{Check, NEW_ERRORS, OnBreach, RESTARTS, Settings, Test};
 pub use exponential::Exponential;
 pub use history::{History, Reference, Spread};
 pub use latency::{EffectiveTolerance, LatencyProfile, effective_tolerance};

@@ -46,6 +46,13 @@ pub enum Sample {
     },
     /// Requests by duration in buckets whose bounds grow by a constant factor (native histograms).
     Exponential(Exponential),
+    /// One attempt at a synthetic journey. Both arms' attempts of one instance in one scrape are a pair.
+    Attempt {
+        /// Whether an expectation was not met, or no answer came.
+        failed: bool,
+        /// How long it took, in seconds; finite and at least 0.
+        seconds: f64,
+    },
     /// The value of a gauge now, in its own unit: memory, CPU, queue length. Finite.
     Gauge {
         /// The value.
@@ -63,6 +70,7 @@ impl Sample {
                 0 < histogram.zero || histogram.counts.iter().any(|count| 0 < *count)
             }
             Self::Gauge { value } => value.is_finite(),
+            Self::Attempt { .. } => true,
         }
     }
 }
@@ -117,12 +125,16 @@ pub enum Refusal {
     LongName,
     /// Counts of failures for a latency check, or a histogram for an error check.
     #[error(
-        "an errors check reads `events` and `of`, a latency check `le` or `scale` with `counts`, a gauge `value`"
+        "an errors check reads `events` and `of`, a latency check `le` or `scale` with `counts`, a gauge `value`, \
+         a journey `failed` and `seconds`"
     )]
     WrongKind,
     /// A gauge that is NaN or infinite.
     #[error("the value of a gauge must be a finite number")]
     NotFinite,
+    /// A duration that is negative, NaN or infinite.
+    #[error("a journey takes a finite number of seconds, at least 0")]
+    BadDuration,
     /// A resolution or an index that no exponential histogram has.
     #[error("an exponential histogram has a scale from -4 to 20 and bounds that a number can hold")]
     BadScale,
@@ -175,6 +187,11 @@ impl Observation {
             Sample::Gauge { value } => {
                 if !value.is_finite() {
                     return Err(Refusal::NotFinite);
+                }
+            }
+            Sample::Attempt { seconds, .. } => {
+                if !seconds.is_finite() || *seconds < 0.0 {
+                    return Err(Refusal::BadDuration);
                 }
             }
         }

@@ -13,7 +13,8 @@ use crate::{
 };
 
 pub(crate) use self::notes::{
-    gauge, heterogeneous, kayenta, kayenta_needs, misrouted, notes, one_bad_pod, restarts,
+    gauge, heterogeneous, journey, kayenta, kayenta_needs, misrouted, new_errors, notes,
+    one_bad_pod, restarts,
 };
 
 /// What a check still needs to allow the weight asked for.
@@ -90,6 +91,8 @@ pub(crate) fn objective(
         | Test::Latency { .. }
         | Test::ErrorObjective { .. }
         | Test::Restarts { .. }
+        | Test::NewErrors
+        | Test::Journey { .. }
         | Test::Gauge { .. }
         | Test::Kayenta(_) => "failed".to_owned(),
     };

@@ -5,6 +5,7 @@
 //! {"t": 1764000005.0, "arm": "baseline", "instance": "b1", "check": "latency", "le": [0.1, 0.25], "counts": [2210, 140, 25]}
 //! {"t": 1764000005.0, "arm": "baseline", "instance": "b1", "check": "latency", "scale": 3, "first": -26, "counts": [7, 3]}
 //! {"t": 1764000005.0, "arm": "canary",   "instance": "c1", "check": "memory",  "value": 183500800}
+//! {"t": 1764000005.0, "arm": "canary",   "instance": "17", "check": "buy",     "failed": false, "seconds": 0.21}
 //! ```
 //!
 //! A line may come late, for one of the three newest scrapes.
@@ -59,7 +60,8 @@ pub enum Problem {
     Backwards,
     /// Neither counts of failures nor a histogram, or both.
     #[error(
-        "give either `events` and `of`, or `le` and `counts`, or `scale`, `first` and `counts`, or `value`"
+        "give either `events` and `of`, or `le` and `counts`, or `scale`, `first` and `counts`, or `value`, \
+         or `failed` and `seconds`"
     )]
     Sample,
     /// Counts that cannot be real.
@@ -103,6 +105,10 @@ struct Line {
     first: Option<i32>,
     #[serde(default)]
     value: Option<f64>,
+    #[serde(default)]
+    failed: Option<bool>,
+    #[serde(default)]
+    seconds: Option<f64>,
 }
 
 impl Line {
@@ -111,22 +117,33 @@ impl Line {
             (self.events, self.of),
             (self.le.take(), self.counts.take()),
             (self.scale, self.first, self.zero),
-            self.value,
+            (self.value, self.failed, self.seconds),
         );
         match kinds {
-            ((Some(events), Some(of)), (None, None), (None, None, None), None) => {
+            ((Some(events), Some(of)), (None, None), (None, None, None), (None, None, None)) => {
                 Ok(Sample::Events { events, of })
             }
-            ((None, None), (Some(le), Some(counts)), (None, None, None), None) => {
+            ((None, None), (Some(le), Some(counts)), (None, None, None), (None, None, None)) => {
                 Ok(Sample::Histogram { le, counts })
             }
-            ((None, None), (None, Some(counts)), (Some(scale), Some(first), zero), None) => {
+            (
+                (None, None),
+                (None, Some(counts)),
+                (Some(scale), Some(first), zero),
+                (None, None, None),
+            ) => {
                 let zero = zero.unwrap_or(0);
                 Ok(Sample::Exponential(Exponential { scale, zero, first, counts }))
             }
-            ((None, None), (None, None), (None, None, None), Some(value)) => {
+            ((None, None), (None, None), (None, None, None), (Some(value), None, None)) => {
                 Ok(Sample::Gauge { value })
             }
+            (
+                (None, None),
+                (None, None),
+                (None, None, None),
+                (None, Some(failed), Some(seconds)),
+            ) => Ok(Sample::Attempt { failed, seconds }),
             _ => Err(Problem::Sample),
         }
     }
@@ -252,6 +269,9 @@ pub fn write(scrape: &Scrape) -> String {
                 histogram.scale, histogram.zero, histogram.first, histogram.counts
             ),
             Sample::Gauge { value } => format!("\"value\": {value:?}"),
+            Sample::Attempt { failed, seconds } => {
+                format!("\"failed\": {failed}, \"seconds\": {seconds:?}")
+            }
             Sample::Histogram { le, counts } => format!(
                 "\"le\": {}, \"counts\": {}",
                 serde_json::Value::from(le.clone()),
@@ -301,7 +321,7 @@ mod tests {
         let good = r#"{"t": 5, "arm": "canary", "check": "errors", "events": 1, "of": 2}"#;
         insta::assert_snapshot!(problem(&format!("{good}\n{{\"t\": 4}}")), @r#"line 2: missing field `arm` at column 8; a line is like {"t": 5.0, "arm": "canary", "check": "errors", "events": 3, "of": 125}"#);
         insta::assert_snapshot!(problem(&["5", "6", "8", "7", "4"].map(|t| good.replace('5', t)).join("\n")), @"line 5: `t` goes back in time by more than 3 scrapes; sort the lines by `t`");
-        insta::assert_snapshot!(problem(&good.replace("\"of\": 2", "\"counts\": [2]")), @"line 1: give either `events` and `of`, or `le` and `counts`, or `scale`, `first` and `counts`, or `value`");
+        insta::assert_snapshot!(problem(&good.replace("\"of\": 2", "\"counts\": [2]")), @"line 1: give either `events` and `of`, or `le` and `counts`, or `scale`, `first` and `counts`, or `value`, or `failed` and `seconds`");
         insta::assert_snapshot!(problem(&good.replace("\"of\": 2", "\"of\": 0")), @"line 1: more events than requests");
         insta::assert_snapshot!(problem(&good.replace('5', "-5")), @"line 1: `t` must be seconds since 1970, from 0 to the year 9999");
         insta::assert_snapshot!(problem(&good.replace("canary", "control")), @r#"line 1: unknown variant `control`, expected `baseline` or `canary` at column 25; a line is like {"t": 5.0, "arm": "canary", "check": "errors", "events": 3, "of": 125}"#);
@@ -333,7 +353,9 @@ mod tests {
                 events,
                 histogram,
                 exponential,
-                (-1e9..1e9).prop_map(|value| Sample::Gauge { value })
+                (-1e9..1e9).prop_map(|value| Sample::Gauge { value }),
+                (any::<bool>(), 0.0..1e3)
+                    .prop_map(|(failed, seconds)| Sample::Attempt { failed, seconds })
             ],
         )
             .prop_map(|(canary, instance, check, stratum, sample)| Observation {

@@ -45,6 +45,11 @@ pub enum Action {
         /// When.
         at: Timestamp,
     },
+    /// Look in traces for what made the canary worse, within some seconds. Answer: `Explained`.
+    Explain {
+        /// For which deployment.
+        deployment: DeploymentId,
+    },
     /// Undo the change in Git, with the evidence. Answer: `GitAnswered`.
     Revert(Box<RevertOrder>),
     /// Make the canary stable; drain and stop the old version. Answer: `PromotionDone`.
@@ -70,6 +75,7 @@ impl Action {
             Self::Shift { .. } => "shift",
             Self::Measure { .. } => "measure",
             Self::WakeAt { .. } => "wake",
+            Self::Explain { .. } => "explain",
             Self::Revert(_) => "revert",
             Self::Promote { .. } => "promote",
             Self::Remove { .. } => "remove",
@@ -85,6 +91,7 @@ impl Action {
             Self::Shift { deployment, serial, .. } => format!("shift:{deployment}:{serial}"),
             Self::Measure { deployment } => format!("measure:{deployment}"),
             Self::WakeAt { at } => format!("wake:{at}"),
+            Self::Explain { deployment } => format!("explain:{deployment}"),
             Self::Revert(order) => format!("revert:{}", order.deployment),
             Self::Promote { deployment } => format!("promote:{deployment}"),
             Self::Remove { deployment } => format!("remove:{deployment}"),
@@ -106,6 +113,9 @@ pub struct RevertOrder {
     pub reason: String,
     /// The numbers, one line each.
     pub evidence: Vec<String>,
+    /// What traces say made the canary worse, one line each.
+    #[serde(default)]
+    pub cause: Vec<String>,
     /// 1 for the revert of a person's change, one more for each revert of a revert.
     pub generation: u32,
     /// When it was decided.

@@ -6,6 +6,7 @@ use analysis::Verdict;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::cause::Explained;
 use crate::commit::{Candidate, Commit, Release, Revision};
 use crate::plan::Plan;
 use crate::weight::Weight;
@@ -188,6 +189,9 @@ pub struct Finished {
     pub decided: Timestamp,
     /// When the data plane was confirmed to serve without the canary.
     pub traffic_back: Option<Timestamp>,
+    /// What traces say made the canary worse, if they were looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Explained>,
     /// What became of the change in Git, if anything was to become of it.
     pub git: Option<GitOutcome>,
     /// When it was over.

@@ -4,6 +4,7 @@ use analysis::{Arm, Scrape};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::cause::Explained;
 use crate::commit::Candidate;
 use crate::deployment::{DeploymentId, GitOutcome};
 use crate::weight::Weight;
@@ -83,6 +84,16 @@ pub enum Happened {
         deployment: DeploymentId,
         /// What became of it.
         outcome: GitOutcome,
+    },
+    /// Traces were looked at for what made the canary worse.
+    Explained {
+        /// For which deployment.
+        deployment: DeploymentId,
+        /// What came of it, in words.
+        cause: Explained,
+        /// The whole as JSON, for the page; bounded by who writes it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        document: Option<String>,
     },
     /// The canary is drained and gone.
     Removed {

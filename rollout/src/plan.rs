@@ -11,7 +11,11 @@ use crate::weight::Weight;
 /// rung that is wrongly allowed doubles the harm at most once.
 pub const LADDER_FACTOR: u16 = 2;
 
-/// At least one step below 100 %, weights strictly rising; 100 % itself is the promotion.
+/// Longest wait for journeys to pass before the canary gets traffic.
+const GATE_DEADLINE: Duration = Duration::from_mins(15);
+
+/// At least one step below 100 %, weights strictly rising; 100 % itself is the promotion. A gate of journeys is a step at
+/// 0 % before all others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     steps: Vec<StepPolicy>,
@@ -74,6 +78,15 @@ impl Plan {
             before = weight;
         }
         if steps.is_empty() { Err(PlanError::Empty) } else { Ok(Self { steps }) }
+    }
+
+    /// The same with a gate before the first step: the canary gets traffic when journeys have passed on it.
+    #[must_use]
+    pub fn gated(mut self) -> Self {
+        let gate =
+            StepPolicy { weight: Weight::ZERO, at_least: Duration::ZERO, deadline: GATE_DEADLINE };
+        self.steps.insert(0, gate);
+        self
     }
 
     /// One step at 1 % for at most half an hour: what is left when a journal holds an older, invalid plan.

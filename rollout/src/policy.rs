@@ -9,6 +9,7 @@ use analysis::{Check, Settings, Test};
 use serde::{Deserialize, Serialize};
 
 use crate::freeze::Freeze;
+use crate::journey::Journey;
 use crate::weight::Weight;
 
 /// A validated policy.
@@ -28,6 +29,12 @@ pub struct Policy {
     /// for among the usual metrics.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sources: BTreeMap<String, Measurement>,
+    /// Requests that Serin makes itself to both versions, in pairs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub journeys: Vec<Journey>,
+    /// Where traces of both versions are looked at when the canary has failed.
+    #[serde(default, skip_serializing_if = "Traces::is_usual")]
+    pub traces: Traces,
     /// How the weight rises.
     pub steps: Steps,
     /// How long to go on watching at 100 % with the old version kept warm.
@@ -60,13 +67,74 @@ impl Policy {
     }
 
     /// Whether an observation of this name counts what the source of the metrics saw: not what Serin adds of
-    /// its own beside it, the proxy's view at the edge and the restarts of processes, which arrive even when
-    /// the source is silent.
+    /// its own beside it, the proxy's view at the edge, the restarts of processes, new errors in traces, journeys and
+    /// what browsers report, which arrive even when the source is silent.
     pub fn is_of_source(&self, name: &str) -> bool {
-        let restarts = |check: &Check| matches!(check.test, Test::Restarts { .. });
+        let beside = |check: &Check| {
+            matches!(check.test, Test::Restarts { .. } | Test::NewErrors | Test::Journey { .. })
+                || self.of_browsers(&check.reads).is_some()
+        };
         name != EDGE
-            && !self.analysis.checks.iter().any(|check| check.reads == name && restarts(check))
+            && !self.analysis.checks.iter().any(|check| check.reads == name && beside(check))
     }
+
+    /// Whether journeys must pass before the canary gets traffic.
+    pub fn has_gate(&self) -> bool {
+        let gates = |check: &Check| matches!(check.test, Test::Journey { gate, .. } if gate > 0);
+        self.analysis.checks.iter().any(gates)
+    }
+
+    /// What browsers report under this name, if a check reads it from them.
+    pub fn of_browsers(&self, name: &str) -> Option<Browsers> {
+        match self.sources.get(name)?.source {
+            Source::Browsers(reported) => Some(reported),
+            Source::Auto
+            | Source::Named(_)
+            | Source::Query { .. }
+            | Source::Slower { .. }
+            | Source::Value(_) => None,
+        }
+    }
+}
+
+/// Where traces of both versions are looked at.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Traces {
+    /// The service's name in traces; the policy's own where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// A store of traces from `serin.yaml`; without one, what services push to Serin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// How the store writes a revision.
+    #[serde(default)]
+    pub version: VersionText,
+}
+
+impl Traces {
+    /// Whether nothing was said about it.
+    pub fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What browsers report of the pages that they show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Browsers {
+    /// Page views whose largest content was painted late: more than 4 s.
+    Lcp,
+    /// Page views that answered an interaction late: more than 500 ms.
+    Inp,
+    /// Page views whose layout shifted: more than 0.25.
+    Cls,
+    /// Page views whose first content was painted late: more than 3 s.
+    Fcp,
+    /// Page views whose first byte came late: more than 1.8 s.
+    Ttfb,
+    /// Sessions with an error in a script.
+    ScriptErrors,
 }
 
 /// Where versions run.
@@ -143,6 +211,11 @@ pub enum Metrics {
         #[serde(default)]
         version: VersionText,
     },
+    /// Entry spans that the service pushes to Serin itself, counted: for services without metrics.
+    Traces {
+        /// Its `service.name`.
+        service: String,
+    },
     /// Metrics that the service pushes to Serin itself, by the OpenTelemetry protocol.
     Otlp {
         /// Its `service.name`.
@@ -167,7 +240,10 @@ impl Metrics {
     /// Longer than any interval that the configuration allows, and than the source takes to settle.
     pub fn freshness(&self) -> Duration {
         match self {
-            Self::Proxy | Self::Scrape { .. } | Self::Prometheus { .. } => Duration::from_secs(90),
+            // Exporters of spans push every few seconds, where there is traffic.
+            Self::Proxy | Self::Scrape { .. } | Self::Prometheus { .. } | Self::Traces { .. } => {
+                Duration::from_secs(90)
+            }
             // Exporters push once a minute; one lost push is not yet silence.
             Self::Otlp { .. } => Duration::from_mins(3),
             // An interval of three minutes, asked for when it has settled for as long, and a failed attempt.
@@ -234,6 +310,8 @@ pub enum Source {
     },
     /// A query whose value is a gauge.
     Value(String),
+    /// Reports of browsers.
+    Browsers(Browsers),
 }
 
 /// A metric by its name.
@@ -355,3 +433,21 @@ const EDGE_RATIO: f64 = 1.25;
 
 /// Additional share of failing requests that the check at the edge tolerates.
 const EDGE_ABSOLUTE: f64 = 0.001;
+
+impl Browsers {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Lcp, Self::Inp, Self::Cls, Self::Fcp, Self::Ttfb, Self::ScriptErrors];
+
+    /// As in a policy.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lcp => "lcp",
+            Self::Inp => "inp",
+            Self::Cls => "cls",
+            Self::Fcp => "fcp",
+            Self::Ttfb => "ttfb",
+            Self::ScriptErrors => "scriptErrors",
+        }
+    }
+}

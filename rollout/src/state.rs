@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::action::{Notification, Occasion, RevertOrder};
+use crate::cause::Explained;
 use crate::commit::{Candidate, Release, Revision};
 use crate::deployment::{Deployment, DeploymentId, GitOutcome, Outcome};
 use crate::weight::Weight;
@@ -175,6 +176,9 @@ pub struct RollBack {
     pub decided: Timestamp,
     /// When the data plane was confirmed to serve without the canary.
     pub traffic_back: Option<Timestamp>,
+    /// What traces say made the canary worse.
+    #[serde(default)]
+    pub cause: Option<Explained>,
     /// What became of the change in Git.
     pub git: Option<GitOutcome>,
     /// People were told that undoing takes longer than it should.
@@ -187,6 +191,8 @@ pub struct RollBack {
 pub enum Stage {
     /// The weight goes to 0; nothing else is asked for before that is confirmed.
     Traffic,
+    /// Traces are looked at, so that the revert can say what is to blame.
+    Cause,
     /// The change is undone in Git.
     Git,
     /// The canary is drained and stopped.

@@ -1,4 +1,5 @@
-// Starts `serin demo`, opens its pages with page.mjs, and ends it. Used by `tests/run browser`.
+// Starts `serin demo`, opens its pages with page.mjs, and ends it; then the reports of browsers, rum.mjs. Used by
+// `tests/run browser`.
 //
 //   node run.mjs SERIN_BINARY [FOLDER_FOR_SCREENSHOTS]
 import { spawn, spawnSync } from "node:child_process";
@@ -48,5 +49,8 @@ try {
   demo.kill("SIGTERM");
   await ended.catch(() => {});
   rmSync(work, { recursive: true, force: true });
+}
+if (status === 0) {
+  status = spawnSync("node", [join(here, "rum.mjs"), binary], { stdio: "inherit", timeout: 120_000 }).status ?? 1;
 }
 process.exit(status);

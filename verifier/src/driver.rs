@@ -244,6 +244,7 @@ impl Driver {
             },
             Action::Adopt { .. }
             | Action::Start { .. }
+            | Action::Explain { .. }
             | Action::Revert(_)
             | Action::Promote { .. }
             | Action::Remove { .. }

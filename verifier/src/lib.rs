@@ -3,13 +3,16 @@
 pub mod backtest;
 pub mod board;
 pub mod bundle;
+pub mod cause;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod driver;
 pub mod git;
+mod grpc;
 pub mod journal;
+pub mod journey;
 pub mod measure;
 pub mod perform;
 pub mod run;

@@ -3,16 +3,20 @@
 //! The embedded proxy's own counts are taken four times a second and cost no I/O. Scraped pages and
 //! stores are asked when they are due, many subjects in one call; what hangs there holds up nobody else.
 
+mod attempts;
+mod beside;
 mod restarts;
 mod subject;
+mod walks;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use analysis::{Arm, Observation, Scrape};
+use analysis_providers::intake::Intake;
 use analysis_providers::{
-    Completeness, FetchError, Measured, MetricProvider, Subject, Totals, TotalsDiffer,
+    Completeness, FetchError, Measured, MetricProvider, Rum, Subject, Totals, TotalsDiffer,
 };
 use jiff::Timestamp;
 use rollout::policy::{EDGE, Metrics};
@@ -21,9 +25,14 @@ use rollout_routers::{LE, Proxy};
 use rollout_targets::process::Processes;
 use tokio::task::{Id, JoinError, JoinSet};
 
+use self::attempts::Attempts;
+use self::beside::Beside;
+pub use self::beside::{arms, traced_as};
 use self::restarts::Uptimes;
 pub use self::subject::measures;
 use self::subject::{counts_restarts, subject};
+pub use self::walks::Trail;
+use self::walks::{Trails, Walk, walks};
 use crate::board::Board;
 use crate::clock::now;
 use crate::driver::Inbox;
@@ -37,9 +46,6 @@ const BAKING_EVERY: u32 = 4;
 /// Between two looks at what services pushed; it costs no I/O.
 const PUSHED_EVERY: Duration = Duration::from_secs(1);
 
-/// Every provider bounds its own attempts far below this; beyond it one is given up as a defect.
-const LONGEST_ATTEMPT: Duration = Duration::from_mins(5);
-
 /// One live deployment being measured.
 struct Meter {
     service: String,
@@ -52,21 +58,19 @@ struct Meter {
     due: Timestamp,
     asked: bool,
     trouble: Option<String>,
+    beside: Beside,
+    walks: Vec<Walk>,
 }
 
 /// What is measured, shared between the driver and the loop.
 #[derive(Default)]
 pub struct Meters {
-    meters: Mutex<HashMap<DeploymentId, Meter>>,
+    live: Mutex<HashMap<DeploymentId, Meter>>,
     /// Deployments that are measured no more, for providers to forget.
     ended: Mutex<Vec<DeploymentId>>,
-}
-
-/// Attempts under way, each with the deployments that it is for.
-#[derive(Default)]
-struct Attempts {
-    tasks: JoinSet<Vec<Measured>>,
-    deployments: HashMap<Id, Vec<DeploymentId>>,
+    /// Deployments that are over, whose spans nobody will look at any more.
+    finished: Mutex<Vec<DeploymentId>>,
+    trails: Trails,
 }
 
 /// Everything that the loop reads from.
@@ -79,13 +83,19 @@ pub struct Sources {
     pub scraper: Arc<dyn MetricProvider>,
     /// What services push to Serin.
     pub otlp: Arc<dyn MetricProvider>,
+    /// Spans that services push to Serin.
+    pub spans: Arc<Intake>,
+    /// What browsers report to Serin.
+    pub browsers: Arc<Rum>,
+    /// Makes the requests of synthetic journeys.
+    pub client: reqwest::Client,
     /// Stores from `serin.yaml`, by name.
     pub stores: BTreeMap<String, Arc<dyn MetricProvider>>,
 }
 
 impl Meters {
     fn lock(&self) -> MutexGuard<'_, HashMap<DeploymentId, Meter>> {
-        self.meters.lock().unwrap_or_else(PoisonError::into_inner)
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins to measure a deployment; again is the same.
@@ -102,7 +112,21 @@ impl Meters {
             due: now(),
             asked: false,
             trouble: None,
+            beside: Beside::default(),
+            walks: walks(&live.deployment.canary.policy),
         });
+    }
+
+    /// What the journeys of a deployment left behind.
+    pub fn trail(&self, id: &DeploymentId) -> Trail {
+        self.trails.of(id)
+    }
+
+    /// A deployment is over, and its traces have been looked at.
+    pub fn finish(&self, id: &DeploymentId) {
+        self.stop(id);
+        self.trails.forget(id);
+        self.finished.lock().unwrap_or_else(PoisonError::into_inner).push(id.clone());
     }
 
     /// Ends it.
@@ -140,6 +164,7 @@ impl Meters {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut attempts = Attempts::default();
+        let mut walking = JoinSet::new();
         let mut count = 0_u32;
         loop {
             let mut events = Vec::new();
@@ -149,7 +174,10 @@ impl Meters {
                     self.edge(&sources, &board, count, &mut events);
                     self.forget(&sources);
                     self.ask(&sources, &mut attempts, &mut events);
+                    self.beside(&sources, now(), &mut events);
+                    self.set_out(&sources, now(), &mut walking);
                 }
+                Some(Ok(walked)) = walking.join_next() => self.came_back(walked, &mut events),
                 Some(answer) = attempts.tasks.join_next_with_id() => {
                     let measured = self.finished(&mut attempts, answer);
                     self.answered(measured, &board, &mut events);
@@ -211,6 +239,12 @@ impl Meters {
             let id = id.to_string();
             let all = [&sources.scraper, &sources.otlp].into_iter().chain(sources.stores.values());
             all.for_each(|provider| provider.forget(&id));
+            sources.browsers.forget(&id);
+        }
+        let finished =
+            std::mem::take(&mut *self.finished.lock().unwrap_or_else(PoisonError::into_inner));
+        for id in finished {
+            sources.spans.forget(&id.to_string());
         }
     }
 
@@ -222,7 +256,7 @@ impl Meters {
         events: &mut Vec<(String, Happened)>,
     ) {
         let at = now();
-        let (mut scraped, mut pushed) = (Vec::new(), Vec::new());
+        let (mut scraped, mut pushed, mut traced) = (Vec::new(), Vec::new(), Vec::new());
         let mut stored: BTreeMap<&str, Vec<Subject>> = BTreeMap::new();
         for (id, meter) in self.lock().iter_mut() {
             if meter.asked || at < meter.due {
@@ -236,6 +270,10 @@ impl Meters {
                 }
                 Metrics::Otlp { .. } => {
                     pushed.push(meter.subject(id, sources));
+                    together(at, PUSHED_EVERY)
+                }
+                Metrics::Traces { .. } => {
+                    traced.push(meter.subject(id, sources));
                     together(at, PUSHED_EVERY)
                 }
                 Metrics::Prometheus { provider, interval, .. }
@@ -259,6 +297,10 @@ impl Meters {
         }
         if !pushed.is_empty() {
             attempts.begin(&sources.otlp, pushed, at);
+        }
+        if !traced.is_empty() {
+            let spans: Arc<dyn MetricProvider> = sources.spans.clone();
+            attempts.begin(&spans, traced, at);
         }
         for (name, subjects) in stored {
             if let Some(store) = sources.stores.get(name) {
@@ -340,30 +382,13 @@ fn together(at: Timestamp, interval: Duration) -> Timestamp {
     Timestamp::from_millisecond(next).unwrap_or(Timestamp::MAX)
 }
 
-impl Attempts {
-    /// Makes one attempt at subjects of one provider.
-    fn begin(&mut self, provider: &Arc<dyn MetricProvider>, subjects: Vec<Subject>, at: Timestamp) {
-        let ids: Vec<String> = subjects.iter().map(|subject| subject.id.clone()).collect();
-        let deployments = ids.iter().map(|id| DeploymentId::from_text(id)).collect();
-        let provider = provider.clone();
-        let task = self.tasks.spawn(async move {
-            let attempt = tokio::time::timeout(LONGEST_ATTEMPT, provider.measure(&subjects, at));
-            attempt.await.unwrap_or_else(|_| {
-                let error = FetchError::transient("there was no answer for 5 minutes");
-                let given_up = |subject| Measured { subject, result: Err(error.clone()) };
-                ids.into_iter().map(given_up).collect()
-            })
-        });
-        self.deployments.insert(task.id(), deployments);
-    }
-}
-
 /// Where a policy's observations come from, for the metrics.
 fn source(metrics: &Metrics) -> &str {
     match metrics {
         Metrics::Proxy => "proxy",
         Metrics::Scrape { .. } => "scrape",
         Metrics::Otlp { .. } => "otlp",
+        Metrics::Traces { .. } => "traces",
         Metrics::Prometheus { provider, .. } | Metrics::Store { provider, .. } => provider,
     }
 }

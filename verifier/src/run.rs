@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use alerts::{Routes, Templates};
 use alerts_notifiers::{Notifier, slack, webhook};
+use analysis_providers::intake::{Intake, IntakeSettings};
 use analysis_providers::otlp::{Otlp, OtlpSettings};
-use analysis_providers::{MetricProvider, Scraper, ScraperSettings};
+use analysis_providers::{MetricProvider, Rum, Scraper, ScraperSettings};
 use rollout_routers::Proxy;
 use rollout_targets::process::Processes;
 use tokio::net::TcpListener;
@@ -20,9 +21,11 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::board::Board;
+use crate::cause::Finder;
 use crate::config::{self, Instance, NotifierKind, Pushing};
 use crate::driver::{Driver, Inbox, inbox};
 use crate::git::{Author, Credentials, GitError, Mirror, Remote};
+use crate::grpc;
 use crate::journal::{Journal, JournalError, Reader};
 use crate::measure::{Meters, Sources};
 use crate::perform::{self, Performer};
@@ -80,11 +83,13 @@ pub enum RunError {
     },
     /// The address of the page.
     #[error(
-        "failed to listen on {address}; another program, or another Serin, may use it: set `listen` in serin.yaml to a free one"
+        "failed to listen on {address}; another program, or another Serin, may use it: set `{key}` in serin.yaml to a free one"
     )]
     Listen {
         /// Which.
         address: SocketAddr,
+        /// The key that sets it.
+        key: &'static str,
         /// What the system says.
         #[source]
         source: std::io::Error,
@@ -102,6 +107,8 @@ pub struct Serin {
     performer: Arc<Performer>,
     app: Arc<App>,
     listener: TcpListener,
+    /// Where services push by gRPC, and the token that they need.
+    pushes: Option<(TcpListener, Option<config::Secret>)>,
     /// For those who run Serin inside of another program, as the demo does.
     pub handle: Handle,
 }
@@ -136,9 +143,15 @@ impl Serin {
         };
         made(instance.folder.clone()).await?;
         let journal = Journal::open(&instance.journal).await?;
-        let listener = TcpListener::bind(instance.listen)
-            .await
-            .map_err(|source| RunError::Listen { address: instance.listen, source })?;
+        let bind = |address: SocketAddr, key: &'static str| async move {
+            let bound = TcpListener::bind(address).await;
+            bound.map_err(|source| RunError::Listen { address, key, source })
+        };
+        let listener = bind(instance.listen, "listen").await?;
+        let pushes = match instance.grpc {
+            Some(address) => Some((bind(address, "otlp.grpc").await?, instance.api_token.clone())),
+            None => None,
+        };
         let address = listener.local_addr().unwrap_or(instance.listen);
         let public_url = instance.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
 
@@ -147,9 +160,15 @@ impl Serin {
         let board = Arc::new(Board::default());
         let nudge = Arc::new(Notify::new());
         let proxy = Proxy::new();
-        let processes = Processes::new(instance.folder.join("processes"), exit_sender);
+        let mut processes = Processes::new(instance.folder.join("processes"), exit_sender);
+        // With a token there is nothing that services could be told without telling it to them as well.
+        if instance.api_token.is_none() {
+            processes = processes.exporting_to(&format!("http://{address}"));
+        }
         let meters = Arc::new(Meters::default());
         let repositories = repositories(instance)?;
+        let spans = Arc::new(Intake::new(IntakeSettings::default()));
+        let finder = Finder { spans: spans.clone(), stores: stores::trace_stores(instance)? };
         let performer = Arc::new(Performer {
             proxy: proxy.clone(),
             processes: processes.clone(),
@@ -159,6 +178,7 @@ impl Serin {
                 .collect(),
             folder: instance.folder.clone(),
             meters,
+            finder,
             teller: teller(instance, &public_url, board.clone())?,
             board: board.clone(),
             inbox: inbox.clone(),
@@ -167,11 +187,15 @@ impl Serin {
             public_url: public_url.clone(),
         });
         let otlp = Arc::new(Otlp::new(OtlpSettings::default()));
+        let browsers = Arc::new(Rum::new(instance.rum.clone().unwrap_or_default()));
         let sources = Arc::new(Sources {
             proxy: proxy.clone(),
             processes,
             scraper: scraper()?,
             otlp: otlp.clone(),
+            spans: spans.clone(),
+            browsers: browsers.clone(),
+            client: journeys()?,
             stores: stores::stores(instance)?,
         });
         let reader = journal.reader();
@@ -186,9 +210,10 @@ impl Serin {
         let watched = repositories.into_iter().map(|(r, _)| Arc::new(r)).collect();
         let watcher = Watcher::new(watched, inbox.clone(), board.clone(), nudge);
         let app = App::new(instance, handle.clone(), performer.clone(), public_url);
-        let app = Arc::new(app.with_otlp(otlp));
+        let rum = instance.rum.is_some().then_some(browsers);
+        let app = Arc::new(app.with_otlp(otlp).with_traces(spans).with_rum(rum));
         let driver = Driver::new(journal, performer.clone(), board, messages, exits).await?;
-        Ok(Self { driver, watcher, sources, performer, app, listener, handle })
+        Ok(Self { driver, watcher, sources, performer, app, listener, pushes, handle })
     }
 
     /// Runs until `stop` resolves, then ends requests and processes in order.
@@ -199,7 +224,7 @@ impl Serin {
         self,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), RunError> {
-        let Self { driver, watcher, sources, performer, app, listener, handle } = self;
+        let Self { driver, watcher, sources, performer, app, listener, pushes, handle } = self;
         let (stopping, stopped) = watch::channel(false);
         let wait = |mut stopped: watch::Receiver<bool>| async move {
             // An error means that the sender is gone, which is a stop as well.
@@ -221,6 +246,13 @@ impl Serin {
             meters.run(sources, inbox, board).await;
             "the metrics loop"
         });
+        if let Some((listener, token)) = pushes {
+            let (receiver, serving) = (app.pushed(), wait(stopped.clone()));
+            parts.spawn(async move {
+                grpc::serve(listener, receiver, token, serving).await;
+                "the door for gRPC"
+            });
+        }
         let serving = wait(stopped);
         parts.spawn(async move {
             web::serve(listener, app, serving).await;
@@ -289,6 +321,14 @@ fn scraper() -> Result<Arc<dyn MetricProvider>, RunError> {
         why: crate::chain(&error),
     })?;
     Ok(Arc::new(scraper))
+}
+
+/// What makes the requests of journeys.
+fn journeys() -> Result<reqwest::Client, RunError> {
+    crate::journey::client(false).map_err(|error| RunError::Provider {
+        name: "journeys".to_owned(),
+        why: crate::chain(&error),
+    })
 }
 
 fn teller(instance: &Instance, public_url: &str, board: Arc<Board>) -> Result<Teller, RunError> {

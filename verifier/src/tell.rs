@@ -17,7 +17,7 @@ use backon::{ExponentialBuilder, Retryable};
 use futures_util::future::join_all;
 use rollout::action::Occasion;
 use rollout::state::Stage;
-use rollout::{Finished, GitOutcome, Happened, News, Notification, Outcome};
+use rollout::{Finished, GitOutcome, Happened, News, Notification, Outcome, SuspectCommit};
 
 use crate::board::Board;
 use crate::chain;
@@ -210,6 +210,10 @@ impl Teller {
         alert.commit = Some(commit_of(&finished.commit));
         alert.stable = finished.stable.as_ref().map(|s| s.revision.to_string());
         alert.evidence = finished.verdict.iter().flat_map(evidence).collect();
+        if let Some(found) = finished.cause.as_ref().and_then(|cause| cause.found()) {
+            alert.cause = Some(found.headline.clone());
+            alert.suspect = found.suspect.as_ref().map(suspect);
+        }
         alert.timings = timings(finished);
         alert.failed_canary_requests = Some(finished.canary_failures);
         alert.links = Links {
@@ -228,9 +232,18 @@ fn seconds(at: jiff::Timestamp) -> u32 {
 fn duty(stage: Stage) -> Duty {
     match stage {
         Stage::Traffic => Duty::Router,
-        Stage::Git => Duty::Repository,
+        Stage::Cause | Stage::Git => Duty::Repository,
         Stage::Removal => Duty::Target,
     }
+}
+
+/// `commit 2 of 5, 4f2c1a9 Add gift cards (confidence high)`.
+fn suspect(suspect: &SuspectCommit) -> String {
+    let short: String = suspect.revision.chars().take(7).collect();
+    format!(
+        "commit {} of {}, {short} {} (confidence {})",
+        suspect.position, suspect.of, suspect.subject, suspect.confidence
+    )
 }
 
 fn commit_of(commit: &rollout::Commit) -> Commit {

@@ -206,7 +206,10 @@ impl Part {
             // Where no start time is shown, a counter of requests that begins anew tells of a restart.
             MeasureKind::Errors | MeasureKind::Restarts => Some(Self::Count),
             MeasureKind::Latency => Some(Self::Buckets),
-            MeasureKind::Gauge => None,
+            MeasureKind::Gauge
+            | MeasureKind::NewErrors
+            | MeasureKind::Vital(_)
+            | MeasureKind::ScriptErrors => None,
         }
     }
 }
@@ -423,7 +426,10 @@ fn nothing(kind: MeasureKind, arms: &[Vec<Series>]) -> String {
         MeasureKind::Errors => ("requests by status", "a label that tells how a request ended"),
         MeasureKind::Latency => ("durations in buckets", "buckets"),
         MeasureKind::Restarts => ("the start of a process or its requests", "both versions"),
-        MeasureKind::Gauge => ("a value", "a name in the policy"),
+        MeasureKind::NewErrors => ("errors by kind", "spans"),
+        MeasureKind::Gauge | MeasureKind::Vital(_) | MeasureKind::ScriptErrors => {
+            ("a value", "a name in the policy")
+        }
     };
     if near.is_empty() {
         format!(

@@ -12,11 +12,12 @@ use std::sync::Arc;
 use analysis::Sample;
 
 use self::native::NativeHistogram;
+pub(crate) use self::series::is_probed;
 use self::series::{ended, histogram, is_probe, per_second, unit, written};
 use crate::counters::Cumulative;
 use crate::page::STARTED;
 use crate::selector::{Selector, Series, parsed};
-use crate::subject::{Failed, Measure, MeasureKind, Named, Source};
+use crate::subject::{BROWSERS_TELL, Failed, Measure, MeasureKind, Named, SPANS_TELL, Source};
 
 /// The usual names of the label that tells how a request ended, the most telling first.
 pub(crate) const HTTP_STATUS: &[&str] = &[
@@ -125,6 +126,8 @@ impl Reads {
     pub(crate) fn given(measure: &Measure) -> Result<Option<Self>, String> {
         let parse = |text| Selector::parse(text).map_err(|error| error.to_string());
         match (&measure.source, measure.kind) {
+            (_, MeasureKind::NewErrors) => Err(SPANS_TELL.to_owned()),
+            (_, MeasureKind::Vital(_) | MeasureKind::ScriptErrors) => Err(BROWSERS_TELL.to_owned()),
             (Source::Auto, MeasureKind::Gauge) => {
                 Err("no gauge is found by itself; write its name in the policy".to_owned())
             }
@@ -157,7 +160,10 @@ impl Reads {
         let suffix = match kind {
             MeasureKind::Latency => "_bucket",
             MeasureKind::Errors if timed.iter().any(|end| base.ends_with(end)) => "_count",
-            MeasureKind::Errors => "",
+            MeasureKind::Errors
+            | MeasureKind::NewErrors
+            | MeasureKind::Vital(_)
+            | MeasureKind::ScriptErrors => "",
             MeasureKind::Restarts | MeasureKind::Gauge => {
                 let labels = named.labels.iter().map(|(k, v)| (k.as_str(), v.as_str()));
                 let selector = Selector::exact(named.metric.clone(), labels);

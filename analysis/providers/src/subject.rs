@@ -59,7 +59,20 @@ pub enum MeasureKind {
     Restarts,
     /// The value of a gauge on each instance.
     Gauge,
+    /// Requests with each error that the service did not show before; told by spans.
+    NewErrors,
+    /// Page views whose web vital is poor, out of all that have one; told by browsers.
+    Vital(crate::rum::Vital),
+    /// Sessions on a page with a script error, out of all; told by browsers.
+    ScriptErrors,
 }
+
+/// Why every other provider has none of what spans tell.
+pub(crate) const SPANS_TELL: &str = "new errors are only seen in spans; let the service push them to Serin and write `metrics: traces`";
+
+/// Why every other provider has none of what browsers tell.
+pub(crate) const BROWSERS_TELL: &str =
+    "browsers tell this, not a source of metrics; let their pages report to Serin";
 
 /// Which metric is read.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! Scrapes in, verdicts out: the rules of the engine one by one.
 
+mod beside;
 mod pods;
 mod properties;
 
@@ -10,7 +11,7 @@ use crate::{
 use jiff::{SignedDuration, Timestamp};
 
 fn check(name: &str, reads: &str, test: Test) -> Check {
-    Check { name: name.into(), reads: reads.into(), test, warm_up: std::time::Duration::ZERO }
+    Check { reads: reads.into(), ..Check::new(name, test) }
 }
 
 fn errors() -> Check {

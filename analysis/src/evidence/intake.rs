@@ -79,6 +79,12 @@ impl CheckEvidence {
                 }
                 Ok(())
             }
+            (Test::NewErrors, _) => {
+                self.novelty.as_mut().map_or(Ok(()), |novelty| novelty.take(observation))
+            }
+            (Test::Journey { .. }, _) => {
+                self.journey.as_mut().map_or(Ok(()), |journey| journey.take(observation))
+            }
             (Test::Kayenta(metric), sample) => {
                 let point =
                     &mut self.incoming.points[usize::from(observation.arm == Arm::Baseline)];

@@ -20,7 +20,7 @@ pub(super) fn slower_than(sample: &Sample, bound: f64) -> Option<Counts> {
             Some(Counts { events, of: below.iter().sum::<u64>() + events })
         }
         Sample::Exponential(histogram) => histogram.slower_than(bound),
-        Sample::Events { .. } | Sample::Gauge { .. } => None,
+        Sample::Events { .. } | Sample::Gauge { .. } | Sample::Attempt { .. } => None,
     }
 }
 
@@ -33,6 +33,8 @@ pub(super) fn errors_tolerance(settings: &Settings, reads: &str) -> (f64, f64) {
         | Test::ErrorObjective { .. }
         | Test::LatencyObjective { .. }
         | Test::Restarts { .. }
+        | Test::NewErrors
+        | Test::Journey { .. }
         | Test::Gauge { .. }
         | Test::Kayenta(_) => None,
     })

@@ -42,13 +42,16 @@ impl CheckEvidence {
                     OnBreach::RollBack => objective.min(relative),
                 }
             }
-            Test::Gauge { .. } | Test::Kayenta(_) => 0.0,
+            Test::NewErrors | Test::Journey { .. } | Test::Gauge { .. } | Test::Kayenta(_) => 0.0,
         };
         let together = shift + whole(together);
         // Infinite where this check counts one group of pods only.
         let apart =
             if apart.is_finite() { together.min(whole(apart) - self.penalty) } else { together };
-        let (current, together) = (told(apart), told(together));
+        let beside = (self.novelty.as_ref().map(|new| new.evidence.log_evidence()))
+            .or(self.journey.as_ref().map(|journey| journey.paired.log_evidence()));
+        let (current, together) =
+            beside.map_or((told(apart), told(together)), |log_e| (log_e, log_e));
         let control = mean(&Comparison::log_control);
         if self.quiet.is_empty() && self.comparisons.iter().any(|at| at.log_pseudo(0).is_some()) {
             self.quiet = vec![0.0; PSEUDO];
@@ -71,7 +74,11 @@ impl CheckEvidence {
 /// Whether a check's evidence enters the merge; an objective that pauses never fails a canary.
 pub(crate) fn can_fail(check: &Check) -> bool {
     match &check.test {
-        Test::Errors { .. } | Test::Latency { .. } | Test::Restarts { .. } => true,
+        Test::Errors { .. }
+        | Test::Latency { .. }
+        | Test::Restarts { .. }
+        | Test::NewErrors
+        | Test::Journey { .. } => true,
         Test::Gauge { .. } | Test::Kayenta(_) => false,
         Test::ErrorObjective { on_breach, .. } | Test::LatencyObjective { on_breach, .. } => {
             *on_breach == OnBreach::RollBack

@@ -1,5 +1,6 @@
 //! One check's finding: where it stands, with the numbers.
 
+use super::beside::{journey, new_errors};
 use super::{log_threshold, reaches};
 use crate::{
     Arm, Assessment, Check, Counts, Finding, Interval, Quantile, Settings, Status, Test,
@@ -37,6 +38,8 @@ pub(super) fn find(
         Test::Errors { .. } => relative(settings, check, evidence, settings.harm, next),
         Test::Latency { .. } => relative(settings, check, evidence, settings.latency_harm, next),
         Test::Restarts { .. } => restarts(settings, check, evidence),
+        Test::NewErrors => new_errors(settings, check, evidence),
+        Test::Journey { .. } => journey(settings, check, evidence),
         Test::ErrorObjective { .. } | Test::LatencyObjective { .. } => {
             objective(settings, check, evidence)
         }
@@ -214,7 +217,7 @@ fn is_compared(evidence: &CheckEvidence) -> bool {
     (evidence.comparisons.iter()).all(|at| at.canary.of > 0 && at.baseline.of > 0)
 }
 
-fn empty(check: &Check, evidence: &CheckEvidence) -> Finding {
+pub(super) fn empty(check: &Check, evidence: &CheckEvidence) -> Finding {
     Finding {
         check: check.name.clone(),
         status: Status::NoData,

@@ -4,10 +4,10 @@ use super::{decimal, grouped, percent, without_negative_zero};
 use crate::{
     Assessment, Check, Finding, Test,
     comparison::Comparison,
-    evidence::CheckEvidence,
+    evidence::{CheckEvidence, words_of},
     gauge::Gauge,
     kayenta::Classification,
-    sequential::{Method, Permutation, smallest_p},
+    sequential::{Method, New, Paired, Permutation, smallest_p},
 };
 
 /// Beyond these a tolerance is worth a note.
@@ -163,4 +163,55 @@ fn short(value: f64) -> String {
     } else {
         decimal(value)
     }
+}
+
+/// A check of new errors, with the one that weighs most.
+pub(crate) fn new_errors(
+    finding: &Finding,
+    strongest: Option<(&str, &New)>,
+    share: f64,
+    threshold: f64,
+) -> String {
+    let Some((name, new)) = strongest else {
+        return format!(
+            "no error that only the canary shows, in {} of its requests and {} of stable's",
+            grouped(finding.canary.of),
+            grouped(finding.baseline.of),
+        );
+    };
+    let places = match new.instances.len() {
+        0 | 1 => String::new(),
+        _ => " on several instances".to_owned(),
+    };
+    format!(
+        "new error `{}` in {} canary requests{places} and in none of stable's, where {} of all requests are the \
+         canary's; evidence {:.1} of {threshold:.1} needed",
+        words_of(name).replace('`', "'"),
+        grouped(new.canary),
+        percent(share),
+        without_negative_zero(finding.log_evidence),
+    )
+}
+
+/// A synthetic journey.
+pub(crate) fn journey(finding: &Finding, paired: &Paired, threshold: f64) -> String {
+    let tally = paired.tally();
+    let slower = match paired.slowdown() {
+        Some(times) => format!("; the canary takes {} times as long", decimal(times)),
+        None => String::new(),
+    };
+    let more = match finding.needs {
+        Some(pairs) => format!("; {} more pairs until the canary may have traffic", grouped(pairs)),
+        None => String::new(),
+    };
+    format!(
+        "of {} pairs of attempts, {} failed on the canary alone, {} on stable alone and {} on both{slower}, tolerated \
+         is {}; evidence {:.1} of {threshold:.1} needed{more}",
+        grouped(paired.pairs()),
+        grouped(tally.canary_failed),
+        grouped(tally.baseline_failed),
+        grouped(tally.both_failed),
+        decimal(1.0 + paired.stretch()),
+        without_negative_zero(finding.log_evidence),
+    )
 }

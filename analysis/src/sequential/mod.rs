@@ -14,6 +14,7 @@ pub mod merge;
 pub mod mirror;
 pub mod novelty;
 pub mod onset;
+pub mod paired;
 pub mod permutation;
 pub mod planning;
 pub mod pods;
@@ -30,6 +31,7 @@ pub(crate) use merge::weighted_sum;
 pub use mirror::Mirror;
 pub use novelty::{LEAST_APART, LEAST_TIMES, Look, New, NewErrors, Seen};
 pub use onset::Onset;
+pub use paired::{Pair, Paired, Tally};
 pub use permutation::{Method, Permutation, permutation_test, smallest_p};
 pub use planning::{
     canary_errors_to_revert, expected_log_growth, requests_until_allowed, scrapes_to_decide,

@@ -153,7 +153,9 @@ fn places(subtree: &EntrySubtree, own: &[u64]) -> Vec<Option<usize>> {
                 .collect();
             if count + line.len() <= MOST_SHOWN {
                 count += line.len();
-                line.iter().for_each(|at| stays[*at] = true);
+                for at in line {
+                    stays[at] = true;
+                }
             }
         }
     }

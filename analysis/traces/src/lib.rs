@@ -20,9 +20,11 @@ mod pods;
 mod points;
 mod renames;
 mod report;
+mod reservoir;
 mod rows;
 #[cfg(test)]
 mod samples;
+mod sketch;
 mod span;
 mod statistics;
 mod strata;
@@ -46,6 +48,11 @@ pub use hosts::BadHost;
 pub use mix::ArmMix;
 pub use operation::{Operation, name_of};
 pub use path::{Segment, critical_path};
+pub use report::{duration, percent, signed as signed_duration, small as p_value};
+pub use reservoir::{
+    Candidate, Reservoir, resource_bytes, seconds, span_bytes, spans_bytes, trace_rank,
+};
+pub use sketch::Sketch;
 pub use span::{
     Attributes, BadId, Exception, Kind, Resource, Span, SpanId, Status, TraceId, Value,
     sampling_weight,

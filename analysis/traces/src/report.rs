@@ -1,8 +1,11 @@
 //! The comparison in words: sentences, one paragraph, one table. Plain text, the same everywhere.
 
+mod headline;
+
 use crate::compare::Settings;
 use crate::decompose::Effect;
 use crate::finding::{Cause, Change, Finding, RootCause};
+use crate::frames::Frame;
 use crate::strata::Compared;
 
 /// Findings that the paragraph tells.
@@ -13,6 +16,9 @@ const LINES: usize = 12;
 
 /// Widest operation in the table, in characters.
 const WIDEST: usize = 48;
+
+/// Narrowest that names are cut to: less says nothing.
+const NARROWEST: usize = 16;
 
 /// One finding, without full stop.
 pub(crate) fn sentence(finding: &Finding, change: Change, service: &str) -> String {
@@ -94,12 +100,36 @@ fn what(finding: &Finding, change: Change, service: &str) -> String {
                 number(only.map_or(0.0, |only| only.lift)),
             )
         }
-        (cause, Some(effect), error) => latency(&name, cause, &effect, finding, error.is_some()),
+        (cause, Some(effect), error) => latency(
+            &name,
+            cause,
+            &effect,
+            finding,
+            explained(finding, &effect, change),
+            error.is_some(),
+        ),
         (cause, None, _) => format!("{}: {name}", cause.words()),
     }
 }
 
-fn latency(name: &str, cause: Cause, effect: &Effect, finding: &Finding, fails: bool) -> String {
+/// Seconds per request that a finding explains: the operation's own, and what follows from it, as the pauses between
+/// retries do.
+fn explained(finding: &Finding, effect: &Effect, change: Change) -> f64 {
+    if finding.share > 0.0 && change.adjusted > 0.0 && !finding.tail_only {
+        finding.share * change.adjusted
+    } else {
+        effect.change
+    }
+}
+
+fn latency(
+    name: &str,
+    cause: Cause,
+    effect: &Effect,
+    finding: &Finding,
+    adds: f64,
+    fails: bool,
+) -> String {
     let share = if finding.share > 0.0 {
         format!(" ({} of the change)", percent(finding.share))
     } else {
@@ -108,7 +138,7 @@ fn latency(name: &str, cause: Cause, effect: &Effect, finding: &Finding, fails: 
     let adds = if finding.tail_only {
         format!("which shows in the slowest requests only{share}")
     } else {
-        format!("{} per request{share}", signed(effect.change))
+        format!("{} per request{share}", signed(adds))
     };
     let (old, new) = (effect.baseline, effect.canary);
     let calls = || format!("{} -> {} calls per request", number(old.calls), number(new.calls));
@@ -149,18 +179,65 @@ fn latency(name: &str, cause: Cause, effect: &Effect, finding: &Finding, fails: 
     }
 }
 
+impl RootCause {
+    /// By how much requests are slower, and in how many traces. Without full stop.
+    pub fn measured(&self) -> String {
+        let Self { baseline, canary, change, .. } = self;
+        if canary.compared == 0 || baseline.compared == 0 {
+            return format!("{} canary and {} baseline traces", canary.traces, baseline.traces);
+        }
+        format!(
+            "{} mean per request (95 % interval {} to {}), p95 {}, p99 {}, in {} canary and {} baseline traces",
+            signed(change.adjusted),
+            signed(change.interval[0]),
+            signed(change.interval[1]),
+            signed(canary.p95 - baseline.p95),
+            signed(canary.p99 - baseline.p99),
+            canary.compared,
+            baseline.compared,
+        )
+    }
+
+    /// What a finding of this comparison says by itself: without the kind of requests, the place in the code and the
+    /// commit, for readers who get those apart. Without full stop.
+    pub fn what(&self, finding: &Finding) -> String {
+        what(finding, self.change, &self.service)
+    }
+
+    /// The operations as a table that is at most `width` characters wide, where names can be cut that far.
+    pub fn table_within(&self, width: usize) -> String {
+        let widest = self.table.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+        if widest <= width {
+            return self.table.clone();
+        }
+        let names = self.operations.iter().take(LINES).map(|row| {
+            row.operation.service.chars().count() + 1 + row.operation.name.chars().count()
+        });
+        let name = names.max().unwrap_or(0).min(WIDEST);
+        table_cut(self, name.saturating_sub(widest - width).max(NARROWEST))
+    }
+}
+
+impl Finding {
+    /// The place in the code that most traces name, as `` `CartRepo::load` (src/cart/repo.rs:88) ``.
+    pub fn place(&self) -> Option<String> {
+        self.places.first().map(frame)
+    }
+}
+
+fn frame(place: &Frame) -> String {
+    let line = place.line.map(|line| format!(":{line}")).unwrap_or_default();
+    match (place.function.is_empty(), place.file.is_empty()) {
+        (false, false) => format!("`{}` ({}{line})", place.function, place.file),
+        (false, true) => format!("`{}`", place.function),
+        (true, _) => format!("{}{line}", place.file),
+    }
+}
+
 /// Who calls it, where in the code, and which commit changed that.
 fn place(finding: &Finding, text: &mut String) {
     let caller = finding.caller.as_ref().map(|caller| format!("`{caller}`"));
-    let place = finding.places.first().map(|place| {
-        let line = place.line.map(|line| format!(":{line}")).unwrap_or_default();
-        match (place.function.is_empty(), place.file.is_empty()) {
-            (false, false) => format!("`{}` ({}{line})", place.function, place.file),
-            (false, true) => format!("`{}`", place.function),
-            (true, _) => format!("{}{line}", place.file),
-        }
-    });
-    match (caller, place) {
+    match (caller, finding.place()) {
         (Some(caller), Some(place)) => text.push_str(&format!("; called from {caller} at {place}")),
         (Some(caller), None) => text.push_str(&format!("; called from {caller}")),
         (None, Some(place)) => text.push_str(&format!("; at {place}")),
@@ -223,22 +300,8 @@ pub(crate) fn notes(root_cause: &RootCause, settings: &Settings) -> Vec<String> 
 
 /// Everything in one paragraph.
 pub(crate) fn paragraph(root_cause: &RootCause) -> String {
-    let RootCause { service, baseline, canary, change, findings, .. } = root_cause;
-    let mut text = format!("{service}: ");
-    if canary.compared > 0 && baseline.compared > 0 {
-        text.push_str(&format!(
-            "{} mean per request (95 % interval {} to {}), p95 {}, p99 {}, in {} canary and {} baseline traces",
-            signed(change.adjusted),
-            signed(change.interval[0]),
-            signed(change.interval[1]),
-            signed(canary.p95 - baseline.p95),
-            signed(canary.p99 - baseline.p99),
-            canary.compared,
-            baseline.compared,
-        ));
-    } else {
-        text.push_str(&format!("{} canary and {} baseline traces", canary.traces, baseline.traces));
-    }
+    let RootCause { service, canary, change, findings, .. } = root_cause;
+    let mut text = format!("{service}: {}", root_cause.measured());
     if findings.is_empty() && canary.compared > 0 {
         text.push_str(". Nothing differs by more than chance");
     }
@@ -275,6 +338,12 @@ pub(crate) fn paragraph(root_cause: &RootCause) -> String {
 
 /// The operations that changed most, as text of fixed width.
 pub(crate) fn table(root_cause: &RootCause) -> String {
+    table_cut(root_cause, WIDEST)
+}
+
+/// The same with operations cut at `widest` characters; where that is less than usual, what the service does itself goes
+/// without its name.
+fn table_cut(root_cause: &RootCause, widest: usize) -> String {
     if root_cause.operations.is_empty() {
         return String::new();
     }
@@ -283,8 +352,14 @@ pub(crate) fn table(root_cause: &RootCause) -> String {
     for row in root_cause.operations.iter().take(LINES) {
         let effect = &row.effect;
         let (old, new) = (effect.baseline, effect.canary);
+        let is_clear = widest < WIDEST && row.operation.service == root_cause.service;
+        let name = if is_clear {
+            row.operation.name.clone()
+        } else {
+            format!("{} {}", row.operation.service, row.operation)
+        };
         lines.push([
-            cut(&format!("{} {}", row.operation.service, row.operation), WIDEST),
+            cut(&name, widest),
             format!("{} -> {}", number(old.calls), number(new.calls)),
             format!("{} -> {}", duration(old.each()), duration(new.each())),
             signed(effect.change),
@@ -333,7 +408,8 @@ fn capital(text: &str) -> String {
         .map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
 }
 
-fn percent(share: f64) -> String {
+/// A share as percent, without decimals.
+pub fn percent(share: f64) -> String {
     if share > 0.0 && share < 0.01 {
         "less than 1 %".to_owned()
     } else {
@@ -351,7 +427,8 @@ fn number(value: f64) -> String {
     }
 }
 
-fn small(p: f64) -> String {
+/// A p-value with the digits that matter.
+pub fn small(p: f64) -> String {
     if p < 1e-9 {
         "< 1e-9".to_owned()
     } else if p < 0.001 {
@@ -361,9 +438,12 @@ fn small(p: f64) -> String {
     }
 }
 
-/// Seconds in the unit that fits.
-fn duration(seconds: f64) -> String {
+/// Seconds in the unit that fits, with three digits: `62.0 ms`.
+pub fn duration(seconds: f64) -> String {
     let size = seconds.abs();
+    if size < 5e-9 {
+        return "0 ms".to_owned();
+    }
     let (value, unit) = if size >= 1.0 {
         (seconds, "s")
     } else if size >= 1e-3 {
@@ -381,11 +461,13 @@ fn duration(seconds: f64) -> String {
     }
 }
 
-fn signed(seconds: f64) -> String {
-    if seconds.abs() < 5e-9 {
-        return "0 ms".to_owned();
-    }
-    let sign = if seconds < 0.0 { "-" } else { "+" };
+/// A change in seconds, in the unit that fits and with its sign: `+62.0 ms`.
+pub fn signed(seconds: f64) -> String {
+    let sign = match seconds {
+        ..=-5e-9 => "-",
+        5e-9.. => "+",
+        _ => "",
+    };
     format!("{sign}{}", duration(seconds.abs()))
 }
 

@@ -126,6 +126,13 @@ impl EntrySubtree {
     pub fn kept(&self) -> Kept {
         self.kept
     }
+
+    /// The same subtree, kept for another reason.
+    #[must_use]
+    pub fn with_kept(mut self, kept: Kept) -> Self {
+        self.kept = kept;
+        self
+    }
 }
 
 /// The subtrees below the outermost entries of `service`: server and consumer spans whose parent is not of the

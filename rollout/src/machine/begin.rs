@@ -47,6 +47,7 @@ impl Turn<'_> {
         self.state.attempts += 1;
         let id = DeploymentId::new(&self.state.service, candidate.revision(), self.state.attempts);
         let plan = Plan::new(&candidate.policy.steps).unwrap_or_else(|_| Plan::smallest());
+        let plan = if candidate.policy.has_gate() { plan.gated() } else { plan };
         let stable = self.state.stable.clone();
         let short = candidate.revision().short();
         let (phase, text) = if let Some(stable) = &stable {
@@ -97,7 +98,13 @@ impl Turn<'_> {
                 live.phase = Phase::Progressing { step: 0, overdue: false };
                 live.ask_shift(weight, now);
                 let steps = live.deployment.plan.steps().len();
-                self.because(format!("step 1 of {steps}: {weight} of traffic to the canary"));
+                self.because(if weight == Weight::ZERO {
+                    format!(
+                        "step 1 of {steps}: journeys on both versions, no traffic to the canary yet"
+                    )
+                } else {
+                    format!("step 1 of {steps}: {weight} of traffic to the canary")
+                });
             }
             Phase::Progressing { .. }
             | Phase::Baking { .. }

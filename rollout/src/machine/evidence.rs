@@ -1,6 +1,6 @@
 //! What evidence and time decide: raise the weight, hold it, promote, or give it up.
 
-use analysis::{Arm, Assessment, Observation, Sample, Scrape, Verdict};
+use analysis::{Arm, Assessment, Observation, Sample, Scrape, Status, Test, Verdict};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Turn;
@@ -61,6 +61,14 @@ fn expected_share(live: &Live, at: Timestamp) -> Option<f64> {
     let share = live.shift.weight.share();
     let left_to_chance = route.sticky_cookie.is_none() && 0.0 < share && share < 1.0;
     (confirmed.is_some() && left_to_chance).then_some(share)
+}
+
+/// What a journey still lacks before the canary may have traffic; `None` if all of them pass.
+fn at_the_gate(live: &Live, verdict: &Verdict) -> Option<String> {
+    let checks = live.deployment.canary.policy.analysis.checks.iter().zip(&verdict.findings);
+    let mut journeys = checks.filter(|(check, _)| matches!(check.test, Test::Journey { .. }));
+    let waits = journeys.find(|(_, finding)| finding.status != Status::Pass);
+    waits.map(|(check, finding)| format!("{}: {}", check.name, finding.sentence))
 }
 
 fn last_deadline(live: &Live) -> std::time::Duration {
@@ -156,6 +164,20 @@ impl Turn<'_> {
             return;
         }
         match &live.phase {
+            Phase::Progressing { step, .. }
+                if live.deployment.plan.step(*step).weight == Weight::ZERO =>
+            {
+                let step = *step;
+                match at_the_gate(live, &verdict) {
+                    None if live.shift.confirmed.is_some() && !self.held() => {
+                        self.advance(step, "the journeys pass on the canary");
+                    }
+                    None => {}
+                    Some(waits_for) => {
+                        self.overdue(Some(&Verdict { reason: waits_for, ..verdict }));
+                    }
+                }
+            }
             Phase::Progressing { step, .. } => {
                 let step = *step;
                 if verdict.outcome == analysis::Outcome::Pass && self.may_advance() {

@@ -86,6 +86,7 @@ fn live_actions(state: &State, live: &Live, asked: &mut Vec<Action>) {
         Phase::Promoting { .. } => asked.push(Action::Promote { deployment }),
         Phase::RollingBack(back) => match back.stage {
             Stage::Traffic => asked.extend(unconfirmed_shift(live)),
+            Stage::Cause => asked.push(Action::Explain { deployment }),
             Stage::Git => {
                 asked.push(Action::Revert(Box::new(undo::revert_order(state, live, back))));
             }
@@ -128,6 +129,7 @@ impl Turn<'_> {
             }
             Happened::PromotionDone { deployment } => self.promotion_done(deployment),
             Happened::GitAnswered { deployment, outcome } => self.git_answered(deployment, outcome),
+            Happened::Explained { deployment, cause, .. } => self.explained(deployment, cause),
             Happened::Removed { deployment } => self.removed(deployment),
             Happened::Notified { key, .. } => self.state.outbox.retain(|n| n.key != *key),
             Happened::Stumbled { deployment, what } => self.stumbled(deployment, what),

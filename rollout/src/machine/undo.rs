@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use super::Turn;
 use super::begin::release;
 use crate::action::{News, Occasion, OnlyShow, RevertOrder};
+use crate::cause::Explained;
 use crate::deployment::{DeploymentId, Finished, GitOutcome, Outcome};
 use crate::policy::{Limit, Revert};
 use crate::state::{Hold, Live, Phase, RollBack, Stage, State};
@@ -30,6 +31,7 @@ impl Turn<'_> {
             weight,
             decided: now,
             traffic_back: None,
+            cause: None,
             git: None,
             told: false,
         });
@@ -50,7 +52,7 @@ impl Turn<'_> {
         back.traffic_back = Some(now);
         let text = match back.outcome {
             Outcome::RolledBack => {
-                back.stage = Stage::Git;
+                back.stage = Stage::Cause;
                 "stable serves all traffic again; Git is next"
             }
             Outcome::Adopted
@@ -65,6 +67,23 @@ impl Turn<'_> {
             }
         };
         self.because(text);
+    }
+
+    pub(super) fn explained(&mut self, deployment: &DeploymentId, cause: &Explained) {
+        let Some(live) = self.live_of(deployment) else {
+            return;
+        };
+        let Phase::RollingBack(back) = &mut live.phase else {
+            return;
+        };
+        if back.stage != Stage::Cause {
+            return;
+        }
+        back.cause = Some(cause.clone());
+        back.stage = Stage::Git;
+        if let Explained::Found(found) = cause {
+            self.because(format!("traces say: {}", found.headline));
+        }
     }
 
     pub(super) fn git_answered(&mut self, deployment: &DeploymentId, outcome: &GitOutcome) {
@@ -220,6 +239,7 @@ impl Turn<'_> {
             finished.weight = back.weight;
             finished.decided = back.decided;
             finished.traffic_back = back.traffic_back;
+            finished.cause.clone_from(&back.cause);
             finished.git.clone_from(&back.git);
         }
         let key = format!("{}:ended", finished.id);
@@ -259,6 +279,7 @@ pub(super) fn so_far(
         exposed: live.exposed,
         decided: now,
         traffic_back: None,
+        cause: None,
         git: None,
         ended: now,
         notify: live.deployment.canary.policy.notify.clone(),
@@ -277,6 +298,11 @@ pub(super) fn revert_order(state: &State, live: &Live, back: &RollBack) -> Rever
         stable: live.deployment.stable.clone(),
         reason: back.reason.clone(),
         evidence,
+        cause: back
+            .cause
+            .as_ref()
+            .and_then(Explained::found)
+            .map_or_else(Vec::new, |found| found.lines.clone()),
         generation,
         decided: back.decided,
         only_show: only_show(state, live, generation, back.decided),

@@ -254,6 +254,7 @@ fn check_undoing(event: &Event, old: &Live, new: &Live) -> Result<(), String> {
         | Happened::Shifted { .. }
         | Happened::Unobserved { .. }
         | Happened::PromotionDone { .. }
+        | Happened::Explained { .. }
         | Happened::GitAnswered { .. }
         | Happened::Removed { .. }
         | Happened::Notified { .. }
@@ -285,6 +286,7 @@ fn check_action(action: &Action, moved: &Transition, world: &World) -> Result<()
         | Action::Shift { .. }
         | Action::Measure { .. }
         | Action::WakeAt { .. }
+        | Action::Explain { .. }
         | Action::Promote { .. }
         | Action::Remove { .. }
         | Action::Notify(_) => Ok(()),

@@ -215,6 +215,8 @@ fn policy(dice: Dice) -> Policy {
         }),
         metrics: Metrics::Proxy,
         sources: BTreeMap::new(),
+        journeys: Vec::new(),
+        traces: rollout::policy::Traces::default(),
         steps,
         bake: seconds(0, 120, "bake"),
         analysis: Settings {

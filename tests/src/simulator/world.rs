@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use analysis::Arm;
 use jiff::{SignedDuration, Timestamp};
-use rollout::{Action, DeploymentId, GitOutcome, Happened, Policy, RevertOrder, Weight};
+use rollout::{Action, DeploymentId, Explained, GitOutcome, Happened, Policy, RevertOrder, Weight};
 
 use super::branch::{Branch, Content, read};
 use super::scenario::{HARMLESS, Scenario, Truth};
@@ -161,6 +161,10 @@ impl World {
                 let at = i64::try_from(at).unwrap_or(i64::MAX);
                 self.enqueue(at, Item::Answer { key, what: Happened::Woke, effect: Effect::None });
                 return;
+            }
+            Action::Explain { deployment } => {
+                let cause = Explained::Nothing { why: "no traces".to_owned() };
+                (4_000, Happened::Explained { deployment, cause, document: None }, Effect::None)
             }
             Action::Revert(order) => (5_000, Happened::Woke, Effect::Revert(order)),
             Action::Promote { deployment } => {

@@ -331,9 +331,11 @@ fn unread(provider: &dyn MetricProvider, subjects: &[Subject]) -> Vec<String> {
 fn label(metrics: &Metrics) -> &str {
     match metrics {
         Metrics::Prometheus { version_label, .. } => version_label,
-        Metrics::Proxy | Metrics::Scrape { .. } | Metrics::Otlp { .. } | Metrics::Store { .. } => {
-            "version"
-        }
+        Metrics::Proxy
+        | Metrics::Scrape { .. }
+        | Metrics::Otlp { .. }
+        | Metrics::Traces { .. }
+        | Metrics::Store { .. } => "version",
     }
 }
 

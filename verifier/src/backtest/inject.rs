@@ -97,7 +97,7 @@ impl Shares {
                 *all = all.saturating_add(*of);
             }
             Sample::Histogram { .. } | Sample::Exponential(_) => self.histograms = true,
-            Sample::Events { .. } | Sample::Gauge { .. } => {}
+            Sample::Events { .. } | Sample::Gauge { .. } | Sample::Attempt { .. } => {}
         }
     }
 
@@ -182,7 +182,8 @@ impl Shares {
                 Sample::Events { .. }
                 | Sample::Histogram { .. }
                 | Sample::Exponential(_)
-                | Sample::Gauge { .. },
+                | Sample::Gauge { .. }
+                | Sample::Attempt { .. },
                 Injection::Times(_) | Injection::Plus(_) | Injection::Slow(_),
             ) => {}
         }

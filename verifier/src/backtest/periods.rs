@@ -142,7 +142,7 @@ pub(super) fn requests(sample: &Sample) -> u64 {
         Sample::Events { of, .. } => *of,
         Sample::Histogram { counts, .. } => counts.iter().fold(0, |sum, n| sum.saturating_add(*n)),
         Sample::Exponential(histogram) => histogram.total(),
-        Sample::Gauge { .. } => 0,
+        Sample::Gauge { .. } | Sample::Attempt { .. } => 0,
     }
 }
 

@@ -241,7 +241,9 @@ fn halves(observation: &Observation, rng: &mut impl Rng) -> [Observation; 2] {
             };
             (sample(zero.0, canary), sample(zero.1, baseline))
         }
-        Sample::Gauge { .. } => (observation.sample.clone(), observation.sample.clone()),
+        Sample::Gauge { .. } | Sample::Attempt { .. } => {
+            (observation.sample.clone(), observation.sample.clone())
+        }
     };
     [(Arm::Canary, canary), (Arm::Baseline, baseline)].map(|(arm, sample)| Observation {
         arm,

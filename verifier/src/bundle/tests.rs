@@ -219,7 +219,7 @@ fn what_is_no_bundle_is_told_with_its_line() {
     insta::assert_snapshot!(wrong(4, "{\"t\": 5}"), @r#"line 4: missing field `arm` at column 8; a line is like {"t": 5.0, "arm": "canary", "check": "errors", "events": 3, "of": 125}"#);
     insta::assert_snapshot!(wrong(6, "-"), @r#"
     line 6: EOF while parsing a value at column 1; a line is like {"t": 5.0, "arm": "canary", "check": "errors", "events": 3, "of": 125}
-    line 7: unknown field `at`, expected one of `t`, `arm`, `instance`, `check`, `stratum`, `events`, `of`, `le`, `counts`, `scale`, `zero`, `first`, `value` at column 5; a line is like {"t": 5.0, "arm": "canary", "check": "errors", "events": 3, "of": 125}
+    line 7: unknown field `at`, expected one of `t`, `arm`, `instance`, `check`, `stratum`, `events`, `of`, `le`, `counts`, `scale`, `zero`, `first`, `value`, `failed`, `seconds` at column 5; a line is like {"t": 5.0, "arm": "canary", "check": "errors", "events": 3, "of": 125}
     line 8: another `t` within a scrape; each scrape ends with an empty line
     "#);
     insta::assert_snapshot!(wrong(7, "{\"at\": \"noon\"}"), @r#"line 7: write the time of a scrape as {"at": "2026-11-24T18:43:20.338985775Z"}"#);

@@ -165,7 +165,7 @@ async fn source(options: &Options, policy: &Policy) -> Result<Past, String> {
     let (provider, interval) = match &policy.metrics {
         Metrics::Prometheus { provider, interval, .. } => (provider, Some(*interval)),
         Metrics::Store { provider, .. } => (provider, None),
-        Metrics::Proxy | Metrics::Scrape { .. } | Metrics::Otlp { .. } => {
+        Metrics::Proxy | Metrics::Scrape { .. } | Metrics::Otlp { .. } | Metrics::Traces { .. } => {
             return Err(fetch::PastError::NoStore { service: policy.name.clone() }.to_string());
         }
     };
@@ -190,7 +190,8 @@ async fn source(options: &Options, policy: &Policy) -> Result<Past, String> {
         | ProviderKind::CloudWatch(_)
         | ProviderKind::Influx(_)
         | ProviderKind::Graphite(_)
-        | ProviderKind::Http(_) => None,
+        | ProviderKind::Http(_)
+        | ProviderKind::Traces(_) => None,
     };
     Ok(Past { store: built(&instance, provider)?, directory })
 }

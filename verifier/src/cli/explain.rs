@@ -9,7 +9,8 @@ use reqwest::Method;
 use serde_json::Value;
 
 use super::remote::{ask, encoded, failed, text};
-use super::{Exit, Server, complain, findings, print};
+use super::{Exit, Server, colourful, complain, findings, print, width};
+use crate::cause::{self, Cause};
 
 /// Longest wait for a bundle, which may have some ten megabytes.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -35,7 +36,7 @@ pub(super) async fn run(options: &Options) -> Exit {
     }
     match ask(server, Method::GET, &path, None).await {
         Ok(story) if server.json => print(&story.to_string()),
-        Ok(story) => print(&told(&story)),
+        Ok(story) => print(&told(&story, width(), colourful())),
         Err(error) => return failed(&error),
     }
     Exit::Done
@@ -64,7 +65,7 @@ async fn write(server: &Server, path: &str, file: &Path) -> Exit {
     Exit::Done
 }
 
-fn told(story: &Value) -> String {
+fn told(story: &Value, width: usize, colour: bool) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let mut lines = vec![format!(
@@ -90,6 +91,14 @@ fn told(story: &Value) -> String {
     {
         lines.push("\nevidence".to_owned());
         lines.extend(findings::lines(&verdict));
+    }
+    match serde_json::from_value::<Cause>(story["cause"].clone()) {
+        Ok(cause) => lines.push(format!("\nroot cause\n{}", cause::text(&cause, width, colour))),
+        Err(_) => {
+            if let Some(why) = ended["cause"].as_str() {
+                lines.push(format!("\nroot cause\n  {why}"));
+            }
+        }
     }
     lines.push("\nwhat happened".to_owned());
     for moment in list(&story["moments"]) {
@@ -124,7 +133,7 @@ mod tests {
             "verdict": verdict,
             "moments": [{ "at": "2026-01-01T00:00:00Z", "reason": "starting canary 4f2c1a9" }],
         });
-        insta::assert_snapshot!(told(&story), @r#"
+        insta::assert_snapshot!(told(&story, 100, false), @r#"
         shop-4f2c1a9-2: "Add gift cards" by Ada
         rolledBack: latency: slower
         reverted in Git by 77b1c0d

@@ -13,6 +13,7 @@ mod run;
 mod simulate;
 mod store;
 mod table;
+mod traces;
 mod validate;
 
 use std::io::{IsTerminal, Write};
@@ -122,6 +123,9 @@ enum Command {
     /// and --traffic: how long each step needs to see a change of a stated size, and how long a
     /// healthy version takes.
     Simulate(simulate::Options),
+    /// Traces without a running Serin: what made a version slower or failing
+    #[command(subcommand)]
+    Traces(traces::Traces),
     /// The small service of the demo
     #[command(hide = true)]
     DemoService {
@@ -203,13 +207,14 @@ async fn dispatch(command: Command) -> Exit {
         Command::Replay(options) => replay::run(&options),
         Command::Backtest(options) => backtest::run(&options).await,
         Command::Simulate(options) => simulate::run(&options),
+        Command::Traces(traces) => traces::run(&traces),
         Command::DemoService { config } => demo_service(&config).await,
     }
 }
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the demo's service is told its port and revision by its environment"
+    reason = "the demo's service is told its port, its revision and where spans go by its environment"
 )]
 async fn demo_service(config: &std::path::Path) -> Exit {
     let Some(port) = std::env::var("PORT").ok().and_then(|port| port.parse().ok()) else {
@@ -219,6 +224,8 @@ async fn demo_service(config: &std::path::Path) -> Exit {
     let served = async {
         let mut settings = demo::service::ServiceConfig::read(config).await?;
         settings.revision = std::env::var("SERIN_REVISION").ok();
+        settings.telemetry =
+            demo::service::Telemetry::from_environment(|name| std::env::var(name).ok());
         demo::service::serve(settings, port).await
     };
     match served.await {
@@ -259,4 +266,14 @@ pub(crate) fn colourful() -> bool {
     )]
     let plain = std::env::var("NO_COLOR").is_ok_and(|v| !v.is_empty());
     std::io::stdout().is_terminal() && !plain
+}
+
+/// Columns of the terminal, as far as it says.
+pub(crate) fn width() -> usize {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "COLUMNS is a convention of the terminal, not configuration"
+    )]
+    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    columns.unwrap_or(100)
 }

@@ -51,6 +51,7 @@ impl Labels {
             Metrics::Proxy
             | Metrics::Scrape { .. }
             | Metrics::Otlp { .. }
+            | Metrics::Traces { .. }
             | Metrics::Store { .. } => Self {
                 version: "version".to_owned(),
                 all: BTreeMap::new(),
@@ -66,6 +67,7 @@ impl Labels {
             Metrics::Proxy
             | Metrics::Scrape { .. }
             | Metrics::Otlp { .. }
+            | Metrics::Traces { .. }
             | Metrics::Store { .. } => String::new(),
         };
         let metrics = Metrics::Prometheus {

@@ -56,6 +56,9 @@ pub(super) const DEADLINE: Duration = minutes(30);
 /// `spec.steps[].atLeast`: the evidence is the gate, not the clock.
 pub(super) const AT_LEAST: Duration = Duration::ZERO;
 
+/// `spec.checks[].lcp.tolerance.absolute` and those of other reports: a twentieth of page views are poor anywhere.
+pub(super) const BROWSERS_ABSOLUTE: Percent = Percent::whole(1);
+
 /// `spec.harm`: one request in a thousand over the whole rollout.
 pub(super) const HARM: Percent = Percent::permille(1);
 
@@ -100,6 +103,18 @@ pub(super) const QUANTILE: f64 = 0.99;
 
 /// `kayenta.outliers` with `remove`: Kayenta's own.
 pub(super) const OUTLIER_FACTOR: f64 = 3.0;
+
+/// `spec.journeys[].every`: a gate of twenty pairs takes twenty seconds, and two attempts a second are no load.
+pub(super) const JOURNEY_EVERY: Duration = seconds(1);
+
+/// `spec.journeys[].timeout`: a person has left by then.
+pub(super) const JOURNEY_TIMEOUT: Duration = seconds(5);
+
+/// `spec.journeys[].gate`: bounds the share of journeys that fail on the canary only at 14 %.
+pub(super) const JOURNEY_GATE: u32 = 20;
+
+/// `spec.journeys[].stretch`: a new version has colder caches, and few attempts show no less.
+pub(super) const JOURNEY_STRETCH: Percent = Percent::whole(25);
 
 /// `spec.onFail.limits`: a second revert within half an hour, or a fourth in a day, means that
 /// something other than the commits is wrong.

@@ -5,15 +5,21 @@
 
 mod providers;
 mod repositories;
+mod rum;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use analysis_providers::RumSettings;
+
 pub(super) use self::providers::STORES;
+#[cfg(test)]
+pub(super) use self::providers::TRACES;
 pub use self::providers::{
-    AwsKeys, Bounds, CloudWatch, Datadog, Dynatrace, DynatraceApi, Elastic, Endpoint, Graphite,
-    HttpStore, Influx, InfluxVersion, JsonPointers, Login, NewRelic, NewRelicRegion,
-    PrometheusServer, Provider, ProviderKind, Signing, TimeFormat,
+    AwsKeys, Bounds, CloudWatch, Datadog, Dynatrace, DynatraceApi, Elastic, Endpoint, Grafana,
+    Graphite, HttpStore, Influx, InfluxVersion, JsonPointers, Login, NewRelic, NewRelicRegion,
+    PrometheusServer, Provider, ProviderKind, Signing, TempoServer, TimeFormat, TraceServer,
+    Traces,
 };
 pub use self::repositories::{Author, Credentials, Pushing, Repository};
 use super::node::Node;
@@ -45,6 +51,10 @@ pub struct Instance {
     pub api_token: Option<Secret>,
     /// Where own traces are sent (OTLP over HTTP).
     pub otlp: Option<String>,
+    /// Where services may push metrics and spans by gRPC; `None`: nowhere, only by HTTP at `listen`.
+    pub grpc: Option<SocketAddr>,
+    /// Which pages may report what browsers measure; `None`: none.
+    pub rum: Option<RumSettings>,
 }
 
 /// Whom to tell.
@@ -112,13 +122,11 @@ pub(super) fn read<'a>(
             fields.or("notifiers", vec![], |at| named(at, |fields| notifier(fields, context)));
         let hooks_secret = one_secret(fields, "hooks", "secretFrom", context);
         let api_token = one_secret(fields, "api", "tokenFrom", context);
-        if let (false, None, Some(at)) = (listen.ip().is_loopback(), fields.raw("api"), &listen_at)
-        {
-            at.wrong(Wrong::new(
-                "this address can be reached from other machines, and no token protects it",
-                "add api: { tokenFrom: { env: SERIN_TOKEN } }, or listen on 127.0.0.1",
-            ));
+        let has_token = fields.raw("api").is_some();
+        if let (false, Some(at)) = (has_token, &listen_at) {
+            alone(listen, at);
         }
+        let grpc = fields.get("otlp").and_then(|at| grpc(&at, listen, has_token));
         Some(Instance {
             listen,
             public_url: fields.get("publicUrl").and_then(|at| url(&at)),
@@ -129,6 +137,8 @@ pub(super) fn read<'a>(
             notifiers: unique(notifiers),
             hooks_secret,
             api_token,
+            grpc,
+            rum: fields.get("rum").and_then(|at| rum::read(&at)),
             otlp: fields.get("telemetry").and_then(|at| {
                 let example = "a map, e.g. { otlp: http://127.0.0.1:4318 }";
                 at.map(example, |fields| {
@@ -136,6 +146,31 @@ pub(super) fn read<'a>(
                 })?
             }),
         })
+    })?
+}
+
+/// Notes an address that anyone can reach where no token is asked for.
+fn alone(address: SocketAddr, at: &At<'_>) {
+    if !address.ip().is_loopback() {
+        at.wrong(Wrong::new(
+            "this address can be reached from other machines, and no token protects it",
+            "add api: { tokenFrom: { env: SERIN_TOKEN } }, or listen on 127.0.0.1",
+        ));
+    }
+}
+
+/// `otlp: { grpc }`: where pushes by gRPC are taken.
+fn grpc(at: &At<'_>, page: SocketAddr, has_token: bool) -> Option<SocketAddr> {
+    at.map("a map, e.g. { grpc: 127.0.0.1:4317 }", |fields| {
+        let at = fields.required("grpc", "grpc: 127.0.0.1:4317")?;
+        let address = at.parse("an address, e.g. 127.0.0.1:4317", values::listen)?;
+        if address == page {
+            let hint = "give it a port of its own, by custom 4317; pushes by HTTP go to the page's";
+            at.wrong(Wrong::new("the page is served at this address", hint));
+        } else if !has_token {
+            alone(address, &at);
+        }
+        Some(address)
     })?
 }
 

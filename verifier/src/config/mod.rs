@@ -26,11 +26,13 @@ use std::path::Path;
 use rollout::policy::{Policy, Router};
 
 use self::instance::STORES;
+#[cfg(test)]
+use self::instance::TRACES;
 pub use self::instance::{
     Author, AwsKeys, Bounds, CloudWatch, Credentials, Datadog, Dynatrace, DynatraceApi, Elastic,
-    Endpoint, Graphite, HttpStore, Influx, InfluxVersion, Instance, JsonPointers, Login, NewRelic,
-    NewRelicRegion, Notifier, NotifierKind, PrometheusServer, Provider, ProviderKind, Pushing,
-    Repository, Signing, TimeFormat,
+    Endpoint, Grafana, Graphite, HttpStore, Influx, InfluxVersion, Instance, JsonPointers, Login,
+    NewRelic, NewRelicRegion, Notifier, NotifierKind, PrometheusServer, Provider, ProviderKind,
+    Pushing, Repository, Signing, TempoServer, TimeFormat, TraceServer, Traces,
 };
 pub use self::problem::{Colour, Excerpt, Problem, render_problems};
 pub use self::secret::{Reference, Secret, SecretError, resolve};
@@ -213,6 +215,14 @@ fn referred(source: &Source<'_>, read: &policy::Read, instance: &Instance) {
         let known = instance.notifiers.iter().map(|notifier| &*notifier.name).collect();
         note(*span, "spec.notify", "notifier", name, known);
     }
+    if let Some((span, name)) = &read.traces {
+        let of_traces = |kind: &ProviderKind| {
+            matches!(kind, ProviderKind::Traces(_) | ProviderKind::Datadog(_))
+        };
+        let known = instance.providers.iter().filter(|provider| of_traces(&provider.kind));
+        let known = known.map(|provider| &*provider.name).collect();
+        note(*span, "spec.traces.provider", "store of traces", name, known);
+    }
     let Some(named) = &read.provider else { return };
     let name = &named.provider;
     let kind = if named.prometheus { "prometheus" } else { "store" };
@@ -222,6 +232,13 @@ fn referred(source: &Source<'_>, read: &policy::Read, instance: &Instance) {
         return note(named.at, &key, "provider", name, known);
     };
     let is = provider.kind.name();
+    if let ProviderKind::Traces(_) = provider.kind {
+        let message =
+            format!("`{name}` is a store of traces, of the kind `{is}`, and has no metrics");
+        let hint =
+            format!("name a store of metrics here, and write traces: {{ provider: {name} }}");
+        return source.problem(named.at, &key, message, Some(hint));
+    }
     if (is == "prometheus") != named.prometheus {
         let other = if named.prometheus { "store" } else { "prometheus" };
         let message = format!("serin.yaml says that `{name}` is of the kind `{is}`");

@@ -5,10 +5,12 @@
 
 mod checks;
 mod freezes;
+mod journeys;
 mod metrics;
 mod on_fail;
 mod serving;
 mod steps;
+mod traces;
 
 pub(super) use self::checks::{DIRECTIONS, MEASURES, Measure, NAN_STRATEGIES, UNITS};
 pub(super) use self::freezes::DAYS;
@@ -40,6 +42,8 @@ pub(super) struct Read {
     pub(super) notify: Vec<(Span, String)>,
     /// The provider that `metrics` names.
     pub(super) provider: Option<Provided>,
+    /// The store of traces that `traces` names.
+    pub(super) traces: Option<(Span, String)>,
     /// What checks look for among the usual metrics, and where that is written.
     pub(super) usual: Vec<(Option<Span>, Measure)>,
 }
@@ -105,9 +109,12 @@ fn read_spec(fields: &Fields<'_>, name: Span, text: String) -> Option<Read> {
     let target = target.and_then(|at| serving::target(&at));
     let (router, listen) = serving::router(fields.get("router").as_ref());
     let (metrics, provider) = metrics::read(fields.get("metrics").as_ref(), &text);
+    let (traces, traces_provider) = traces::read(fields.get("traces").as_ref());
     let warm_up = fields.get("warmUp").and_then(|at| checks::warm_up(&at));
-    let Checks { all: checks, sources, usual } =
+    let Checks { all: mut checks, sources, usual } =
         checks::read(fields.get("checks").as_ref(), &metrics, warm_up);
+    let journeys = fields.or("journeys", vec![], |at| journeys::read(at, &checks));
+    checks.extend(journeys.iter().map(journeys::check));
     let (steps_at, harm_at) = (fields.get("steps"), fields.get("harm"));
     let steps = steps::read(steps_at.as_ref());
     let harm = harm_at.as_ref().and_then(harm).unwrap_or(defaults::HARM);
@@ -146,6 +153,8 @@ fn read_spec(fields: &Fields<'_>, name: Span, text: String) -> Option<Read> {
         router,
         metrics,
         sources,
+        journeys,
+        traces,
         steps,
         bake,
         analysis,
@@ -154,7 +163,7 @@ fn read_spec(fields: &Fields<'_>, name: Span, text: String) -> Option<Read> {
         freezes,
         notify: notify.iter().map(|(_, name)| name.clone()).collect(),
     };
-    Some(Read { policy, name, listen, notify, provider, usual })
+    Some(Read { policy, name, listen, notify, provider, traces: traces_provider, usual })
 }
 
 /// A duration.

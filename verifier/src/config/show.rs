@@ -1,13 +1,14 @@
 //! A policy with every default filled in, as YAML with comments that reads back as the same policy.
 
 mod checks;
+mod journeys;
 
 use std::fmt::Write;
 
 use rollout::freeze::{Freeze, Window};
 use rollout::policy::{
     Metrics, OnInconclusive, Policy, ProcessTarget, ProxyRoute, Revert, Router, Steps, Target,
-    VersionText,
+    Traces, VersionText,
 };
 
 use super::policy::DAYS;
@@ -46,6 +47,8 @@ pub fn show_policy(policy: &Policy) -> String {
     page.note("What is compared, and how much worse the canary may be.");
     page.line(1, "checks:");
     checks::write(&mut page, policy);
+    journeys::write(&mut page, &policy.journeys);
+    traces(&mut page, policy);
     on_fail(&mut page, policy);
     let on_inconclusive = match policy.on_inconclusive {
         OnInconclusive::Hold => "hold",
@@ -58,6 +61,19 @@ pub fn show_policy(policy: &Policy) -> String {
     page.note("Notifiers of serin.yaml that hear of it.");
     page.line(1, &format!("notify: {}", list(&policy.notify)));
     page.0
+}
+
+fn traces(page: &mut Page, policy: &Policy) {
+    page.note("Where traces are looked at when the canary has failed: what is pushed to Serin, or a provider.");
+    let Traces { service, provider, version } = &policy.traces;
+    let service = service.as_ref().map(|name| format!("service: {}", text(name)));
+    let provider = provider
+        .as_ref()
+        .map(|name| format!("provider: {}, version: {}", text(name), version_text(*version)));
+    let entries: Vec<String> = service.into_iter().chain(provider).collect();
+    let entries =
+        if entries.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", entries.join(", ")) };
+    page.line(1, &format!("traces: {entries}"));
 }
 
 /// Lines of YAML.
@@ -112,7 +128,7 @@ fn router(page: &mut Page, route: &ProxyRoute) {
 }
 
 fn metrics(page: &mut Page, metrics: &Metrics) {
-    page.note("Where observations come from: proxy, scrape, otlp, prometheus or store.");
+    page.note("Where observations come from: proxy, scrape, otlp, traces, prometheus or store.");
     match metrics {
         Metrics::Proxy => page.line(1, "metrics: proxy"),
         Metrics::Scrape { path, interval } => {
@@ -129,6 +145,10 @@ fn metrics(page: &mut Page, metrics: &Metrics) {
         Metrics::Otlp { service } => {
             page.line(1, "metrics:");
             page.line(2, &format!("otlp: {{ service: {} }}", text(service)));
+        }
+        Metrics::Traces { service } => {
+            page.line(1, "metrics:");
+            page.line(2, &format!("traces: {{ service: {} }}", text(service)));
         }
         Metrics::Prometheus { provider, version_label, labels, interval, version } => {
             page.line(1, "metrics:");
@@ -247,9 +267,11 @@ fn text(text: &str) -> String {
     let safe = text.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.'))
         && text.chars().all(plain)
         && !text.eq_ignore_ascii_case("null");
-    if safe {
-        return text.to_owned();
-    }
+    if safe { text.to_owned() } else { quoted(text) }
+}
+
+/// A text as YAML in double quotes.
+fn quoted(text: &str) -> String {
     let mut quoted = String::from('"');
     for c in text.chars() {
         match c {

@@ -22,6 +22,9 @@ pub(super) struct Span {
 /// More problems than this help nobody, and a hostile file must not fill the memory with them.
 const MOST_PROBLEMS: usize = 100;
 
+/// Regular expressions that a file may hold; compiling one can take some milliseconds.
+const MOST_PATTERNS: usize = 100;
+
 /// Characters of a line that an excerpt shows around the place, so that it fits on a screen.
 const EXCERPT_WIDTH: usize = 120;
 
@@ -46,6 +49,7 @@ pub(super) struct Source<'a> {
     /// Excerpts are made at the end, when all that is to be hidden is known.
     noted: RefCell<Vec<Noted>>,
     left_out: Cell<usize>,
+    patterns: Cell<usize>,
 }
 
 impl<'a> Source<'a> {
@@ -59,6 +63,7 @@ impl<'a> Source<'a> {
             hidden: RefCell::default(),
             noted: RefCell::default(),
             left_out: Cell::new(0),
+            patterns: Cell::new(0),
         }
     }
 
@@ -84,6 +89,12 @@ impl<'a> Source<'a> {
             return;
         }
         self.noted.borrow_mut().push(Noted { span, key: key.to_owned(), message, hint });
+    }
+
+    /// Counts one more regular expression; whether it is still within bounds.
+    pub(super) fn allows_pattern(&self) -> bool {
+        self.patterns.set(self.patterns.get() + 1);
+        self.patterns.get() <= MOST_PATTERNS
     }
 
     /// How many problems there are so far.

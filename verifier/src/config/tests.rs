@@ -3,6 +3,7 @@
 
 mod accepted;
 mod hostile;
+mod journeys;
 mod shown;
 
 use std::path::Path;
@@ -53,7 +54,7 @@ mod bad_policies {
     use super::*;
 
     bad_policies! {
-        anchors bomb braces checks contradictions first_good_then_broken foreign freezes indentation kayenta
+        anchors bomb braces checks contradictions first_good_then_broken foreign freezes indentation journeys kayenta
         missing no_step not_yet objectives_only open_bracket open_quote secrets serving source_names
         source_objective source_of_proxy source_of_store sources star steps tab two_names units unknown_keys wrong_types
     }
@@ -73,5 +74,5 @@ macro_rules! bad_instances {
 mod bad_instances {
     use super::*;
 
-    bad_instances! { broken_secret empty open_to_all providers repositories secrets two_documents }
+    bad_instances! { broken_secret empty open_to_all providers pushes repositories secrets traces two_documents }
 }

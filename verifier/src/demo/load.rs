@@ -274,11 +274,12 @@ mod tests {
         let mut server = JoinSet::new();
         server.spawn(serve(
             ServiceConfig {
-                routes: vec!["/".to_owned()],
                 error_share: 0.5,
-                latency: Latency { median_ms: 1.0, p99_ms: 1.0, slow_tail: 1.0 },
-                dependency: None,
                 revision: Some("4f2c1a9".to_owned()),
+                ..ServiceConfig::new(
+                    &["/"],
+                    Latency { median_ms: 1.0, p99_ms: 1.0, slow_tail: 1.0 },
+                )
             },
             port,
         ));

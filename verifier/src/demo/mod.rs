@@ -1,7 +1,8 @@
 //! `serin demo`: a real repository, real processes and real requests, on a machine with nothing else.
 //!
-//! Four commits land in turn: a harmless one, one that fails some requests, one that slows the
-//! slowest, and a harmless one while a shared dependency fails for both versions alike.
+//! Four commits land in turn: a harmless one, one that fails some requests, one that asks its database for each line
+//! of a cart instead of once, and a harmless one while a shared dependency fails for both versions alike. The service
+//! sends its spans to Serin, which can say why the bad ones failed: which operation, which line, which commit.
 
 mod display;
 pub mod load;
@@ -9,6 +10,8 @@ mod repository;
 mod scenario;
 pub mod service;
 mod summary;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};

@@ -10,15 +10,37 @@ use git2::{Oid, Repository, RepositoryInitOptions, Signature};
 pub(super) struct Version {
     /// Share of requests that fail.
     pub error_share: f64,
-    /// Factor on the slowest requests.
-    pub slow_tail: f64,
+    /// How the prices of a cart are looked up.
+    pub prices: Prices,
     /// A line that changes nothing.
     pub greeting: &'static str,
 }
 
+/// How the prices of a cart are looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Prices {
+    /// By one query.
+    Together,
+    /// By one query for each line: an N+1 query, as it is called.
+    LineByLine,
+}
+
+impl Prices {
+    const fn sql(self) -> &'static str {
+        match self {
+            Self::Together => {
+                "-- name: CartPrices :many\nSELECT amount FROM price WHERE sku = ANY($1);\n"
+            }
+            Self::LineByLine => {
+                "-- name: LinePrice :one\nSELECT amount, tax FROM price WHERE sku = $1;\n"
+            }
+        }
+    }
+}
+
 /// The version that serves first.
 pub(super) const FIRST: Version =
-    Version { error_share: 0.002, slow_tail: 1.0, greeting: "Welcome" };
+    Version { error_share: 0.002, prices: Prices::Together, greeting: "Welcome" };
 
 /// The repository and what it is about.
 pub(super) struct Shop {
@@ -45,8 +67,9 @@ impl Shop {
             (".serin/shop.yaml", policy.as_str()),
             (
                 "README.md",
-                "# Shop\n\nThe small service of `serin demo`. What it does is in shop/service.yaml.\n",
+                "# Shop\n\nThe small service of `serin demo`. What it does is in shop/service.yaml, what it asks its database in shop/prices.sql.\n",
             ),
+            ("shop/prices.sql", FIRST.prices.sql()),
             ("shop/service.yaml", &shop.service(FIRST)),
         ];
         commit(&repository, &files, "Open the shop", "Ada Lovelace")?;
@@ -61,7 +84,11 @@ impl Shop {
         author: &str,
     ) -> Result<Oid, git2::Error> {
         let repository = Repository::open(&self.path)?;
-        commit(&repository, &[("shop/service.yaml", &self.service(version))], subject, author)
+        let files = [
+            ("shop/prices.sql", version.prices.sql()),
+            ("shop/service.yaml", &*self.service(version)),
+        ];
+        commit(&repository, &files, subject, author)
     }
 
     /// The branch's newest commit and its first line.
@@ -81,9 +108,9 @@ impl Shop {
     }
 
     fn service(&self, version: Version) -> String {
-        let Version { error_share, slow_tail, greeting } = version;
+        let Version { error_share, greeting, prices: _ } = version;
         format!(
-            "# {greeting}\nroutes: [/, /checkout]\nerrorShare: {error_share}\nlatency: {{ medianMs: 30, p99Ms: 60, slowTail: {slow_tail} }}\ndependency: {}\n",
+            "# {greeting}\nroutes: [/, /checkout]\nerrorShare: {error_share}\nlatency: {{ medianMs: 30, p99Ms: 60 }}\nprices: prices.sql\ndependency: {}\n",
             self.dependency
         )
     }

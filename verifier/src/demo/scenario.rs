@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use super::DemoError;
 use super::display::Display;
 use super::load::{Answers, Counts, Load};
-use super::repository::{FIRST, Shop, Version};
+use super::repository::{FIRST, Prices, Shop, Version};
 use super::service::Dependency;
 use crate::board::Update;
 use crate::run::{Handle, RunError};
@@ -21,6 +21,9 @@ const INCIDENT: Duration = Duration::from_secs(8);
 /// Share of the dependency's requests that fail meanwhile.
 const INCIDENT_SHARE: f64 = 0.2;
 
+/// How the harmless commit greets people.
+const HARMLESS: &str = "Welcome back";
+
 /// The four commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scenario {
@@ -28,7 +31,7 @@ pub(super) enum Scenario {
     Harmless,
     /// Fails 3 % of its requests.
     Failing,
-    /// Slows the slowest requests by half.
+    /// Asks for prices line by line.
     Slow,
     /// Changes nothing, while a dependency fails for both versions.
     Incident,
@@ -41,7 +44,7 @@ impl Scenario {
         match self {
             Self::Harmless => "a harmless change",
             Self::Failing => "3 % of requests fail",
-            Self::Slow => "only the slowest requests get slower (p99 up by half)",
+            Self::Slow => "prices are asked for line by line, 16 queries for one (p99 up by half)",
             Self::Incident => "a harmless change while a shared dependency fails",
         }
     }
@@ -68,7 +71,7 @@ impl Commit {
             Scenario::Harmless => (
                 "Greet people by their name",
                 "Grace Hopper",
-                Version { greeting: "Welcome back", ..FIRST },
+                Version { greeting: HARMLESS, ..FIRST },
             ),
             Scenario::Failing => (
                 "Add gift cards",
@@ -78,13 +81,19 @@ impl Commit {
             Scenario::Slow => (
                 "Compute tax per line",
                 "Barbara Liskov",
-                Version { greeting: "Tax", slow_tail: 1.5, ..FIRST },
+                // What the harmless commit left: this one changes the query alone.
+                Version { greeting: HARMLESS, prices: Prices::LineByLine, ..FIRST },
             ),
             Scenario::Incident => {
                 ("Say goodbye", "Edsger Dijkstra", Version { greeting: "Goodbye", ..FIRST })
             }
         };
         Self { scenario, subject, author, version }
+    }
+
+    /// Pushes it; returns the revision.
+    pub(super) fn push(&self, shop: &Shop) -> Result<git2::Oid, git2::Error> {
+        shop.push(self.version, self.subject, self.author)
     }
 }
 
@@ -161,7 +170,7 @@ impl World<'_> {
     ) -> Result<Played, DemoError> {
         let mut updates = self.handle.board.updates();
         let pushed = Instant::now();
-        let revision = self.shop.push(commit.version, commit.subject, commit.author)?.to_string();
+        let revision = commit.push(self.shop)?.to_string();
         self.display.begin(commit.scenario, commit.subject, &revision[..7]);
         let watched = timeout(patience, self.watch(commit.scenario, &revision, &mut updates)).await;
         self.dependency.fail(0.0);

@@ -5,131 +5,49 @@
 //! reads from its checkout. Latencies are slept, not worked for: the demo then leaves the processor
 //! to the proxy and to the analysis.
 
+mod config;
 mod counts;
 mod dependency;
 mod dice;
+mod query;
+mod spans;
 
 use std::future::Future;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use serde::Deserialize;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, sleep};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
 
+use self::config::Lines;
+pub use self::config::{Latency, ServiceConfig};
 use self::counts::Counts;
 pub use self::dependency::Dependency;
 use self::dice::Dice;
+use self::query::Asks;
+pub use self::query::Query;
+pub use self::spans::Telemetry;
+use self::spans::{About, Exporter, Trace, number, place, text};
 
 /// Header in which the service says which version has answered.
 pub const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by-revision");
-/// No request takes longer, however the latencies are configured: a stop of the service waits for
-/// requests in flight.
-const LONGEST_LATENCY: Duration = Duration::from_secs(2);
 /// Longest wait for the shared dependency.
 const DEPENDENCY_PATIENCE: Duration = Duration::from_secs(1);
-/// A configuration is some ten lines; a larger file is another one.
-const LARGEST_FILE: u64 = 64 * 1024;
-/// Quantile 0.95 of the standard normal distribution: above it a request counts as slow.
-const SLOW_FROM: f64 = 1.644_853_626_951_472_7;
-/// Quantile 0.99 of the standard normal distribution.
-const P99: f64 = 2.326_347_874_040_840_8;
-/// What one version of the service does, as its file in the checkout says.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ServiceConfig {
-    /// Paths that are answered, each beginning with `/`; others are not found.
-    pub routes: Vec<String>,
-    /// Share of requests that fail with 500, from 0 to 1.
-    #[serde(default)]
-    pub error_share: f64,
-    /// How long requests take.
-    pub latency: Latency,
-    /// Address that is asked once for each request; when it fails the answer is 502.
-    #[serde(default)]
-    pub dependency: Option<String>,
-    /// The revision that the service says it is; not from the file, since a commit cannot name
-    /// itself.
-    #[serde(skip)]
-    pub revision: Option<String>,
-}
-
-/// A log-normal distribution of latencies.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Latency {
-    /// Half of all requests are faster; milliseconds above 0.
-    pub median_ms: f64,
-    /// One request in a hundred is slower; milliseconds, at least the median.
-    pub p99_ms: f64,
-    /// Factor by which the slowest one in a hundred are slower still, at least 1. It fades out to
-    /// nothing at the 95th percentile, so the median stays where it is. Default 1.
-    #[serde(default = "one")]
-    pub slow_tail: f64,
-}
-
-fn one() -> f64 {
-    1.0
-}
-
-impl ServiceConfig {
-    /// Reads a configuration from a YAML or JSON file.
-    ///
-    /// # Errors
-    ///
-    /// The file cannot be read, is not a configuration, or holds a value that makes no sense; the
-    /// text names the file and the place.
-    pub async fn read(path: &Path) -> io::Result<Self> {
-        let wrong = |what: String| {
-            let text = format!("{}: {what}", path.display());
-            io::Error::new(io::ErrorKind::InvalidData, text)
-        };
-        let metadata = tokio::fs::metadata(path).await.map_err(|e| wrong(e.to_string()))?;
-        if metadata.len() > LARGEST_FILE {
-            return Err(wrong(format!("longer than {LARGEST_FILE} bytes")));
-        }
-        let text = tokio::fs::read_to_string(path).await.map_err(|e| wrong(e.to_string()))?;
-        let config: Self = serde_saphyr::from_str(&text).map_err(|e| wrong(e.to_string()))?;
-        config.validate().map_err(wrong)?;
-        Ok(config)
-    }
-
-    fn validate(&self) -> Result<(), String> {
-        if self.routes.is_empty() || !self.routes.iter().all(|route| route.starts_with('/')) {
-            return Err("routes: write at least one path, each beginning with `/`".to_owned());
-        }
-        if !(0.0..=1.0).contains(&self.error_share) {
-            return Err(format!("errorShare: {} is not from 0 to 1", self.error_share));
-        }
-        let Latency { median_ms, p99_ms, slow_tail } = self.latency;
-        let ordered = 0.0 < median_ms && median_ms <= p99_ms && p99_ms.is_finite();
-        if !ordered {
-            return Err("latency: write 0 < medianMs <= p99Ms".to_owned());
-        }
-        if !(1.0..=100.0).contains(&slow_tail) {
-            return Err(format!("latency.slowTail: {slow_tail} is not from 1 to 100"));
-        }
-        Ok(())
-    }
-}
-
-impl Latency {
-    /// The latency whose normal score is `z`: 0 for the median, 2.33 for the 99th percentile.
-    fn at(self, z: f64) -> Duration {
-        let sigma = (self.p99_ms / self.median_ms).ln() / P99;
-        let slow = ((z - SLOW_FROM) / (P99 - SLOW_FROM)).clamp(0.0, 1.0);
-        let ms = self.median_ms * (sigma * z).exp() * (1.0 + (self.slow_tail - 1.0) * slow);
-        Duration::try_from_secs_f64(ms / 1000.0).unwrap_or(LONGEST_LATENCY).min(LONGEST_LATENCY)
-    }
-}
+/// How long one query for prices takes on average; each between half and one and a half of it.
+const QUERY: Duration = Duration::from_micros(1_200);
+/// The smallest cart, and how many sizes there are: 16 lines on average.
+const CARTS: (u32, f64) = (4, 25.0);
+/// What people read who meet the share of requests that fails.
+const BROKEN: &str = "this version is broken";
 
 /// Serves on a port of the loopback address until SIGTERM, then finishes what is in flight.
 ///
@@ -147,7 +65,8 @@ pub async fn serve(config: ServiceConfig, port: u16) -> io::Result<()> {
     .await
 }
 
-async fn serve_until(
+/// The same on a listener, until something happens.
+pub(super) async fn serve_until(
     config: ServiceConfig,
     listener: TcpListener,
     until: impl Future<Output = ()> + Send + 'static,
@@ -160,8 +79,14 @@ async fn serve_until(
         .map(HeaderValue::from_str)
         .transpose()
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    let exporter = config.telemetry.clone().map(Exporter::new).transpose()?.map(Arc::new);
+    let mut exporting = JoinSet::new();
+    if let Some(exporter) = &exporter {
+        exporting.spawn(exporter.clone().run());
+    }
     let shop = Arc::new(Shop {
         config,
+        exporter: exporter.clone(),
         served_by,
         client: client(DEPENDENCY_PATIENCE)?,
         dice: Dice::new(seed),
@@ -172,7 +97,14 @@ async fn serve_until(
         .route("/metrics", get(metrics))
         .fallback(buy)
         .with_state(shop);
-    axum::serve(listener, router).with_graceful_shutdown(until).await
+    axum::serve(listener, router).with_graceful_shutdown(until).await?;
+    exporting.shutdown().await;
+    if let Some(exporter) = exporter
+        && let Err(why) = exporter.send().await
+    {
+        crate::cli::complain(&format!("the last spans are lost: {why}"));
+    }
+    Ok(())
 }
 
 /// A client for plain HTTP between parts of the demo: no proxy, no redirects, no certificates.
@@ -190,6 +122,7 @@ pub(crate) fn client(patience: Duration) -> io::Result<reqwest::Client> {
 
 struct Shop {
     config: ServiceConfig,
+    exporter: Option<Arc<Exporter>>,
     served_by: Option<HeaderValue>,
     client: reqwest::Client,
     dice: Dice,
@@ -197,19 +130,25 @@ struct Shop {
 }
 
 /// Any request but those for health and metrics.
-async fn buy(State(shop): State<Arc<Shop>>, uri: Uri) -> Response {
+async fn buy(State(shop): State<Arc<Shop>>, uri: Uri, headers: HeaderMap) -> Response {
     let began = Instant::now();
     let in_flight = shop.counts.enter();
-    let code = shop.work(uri.path()).await;
+    let exporter = shop.exporter.as_deref();
+    let mut trace = exporter.and_then(|exporter| Trace::begin(exporter, &shop.dice, &headers));
+    let cart = shop.cart();
+    let code = shop.work(uri.path(), cart, trace.as_mut()).await;
     drop(in_flight);
     shop.counts.count(code, began.elapsed());
     let text = match code {
-        StatusCode::OK => "sold\n",
-        StatusCode::NOT_FOUND => "no such page\n",
-        StatusCode::BAD_GATEWAY => "the price service failed\n",
-        _ => "this version is broken\n",
+        StatusCode::OK => "sold",
+        StatusCode::NOT_FOUND => "no such page",
+        StatusCode::BAD_GATEWAY => "the price service failed",
+        _ => BROKEN,
     };
-    let mut response = (code, text).into_response();
+    if let Some(trace) = trace {
+        trace.end(shop.about(uri.path(), cart, code, text));
+    }
+    let mut response = (code, format!("{text}\n")).into_response();
     if let Some(revision) = &shop.served_by {
         response.headers_mut().insert(SERVED_BY, revision.clone());
     }
@@ -221,27 +160,117 @@ async fn metrics(State(shop): State<Arc<Shop>>) -> impl IntoResponse {
 }
 
 impl Shop {
-    async fn work(&self, path: &str) -> StatusCode {
+    /// Lines of the next cart.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a part of 25 is a small whole number"
+    )]
+    fn cart(&self) -> u32 {
+        CARTS.0 + (self.dice.uniform() * CARTS.1) as u32
+    }
+
+    async fn work(&self, path: &str, cart: u32, mut trace: Option<&mut Trace<'_>>) -> StatusCode {
         if !self.config.routes.iter().any(|route| route == path) {
             return StatusCode::NOT_FOUND;
         }
         sleep(self.config.latency.at(self.dice.normal())).await;
-        if let Some(dependency) = &self.config.dependency {
-            let asked = self.client.get(dependency).send().await;
-            // The body is read so that the connection can be used again.
-            let answered = match asked.and_then(reqwest::Response::error_for_status) {
-                Ok(response) => response.bytes().await.is_ok(),
-                Err(_) => false,
-            };
-            if !answered {
-                return StatusCode::BAD_GATEWAY;
-            }
+        if let Some(query) = &self.config.query {
+            self.price(query, cart, trace.as_deref_mut()).await;
+        }
+        if let Some(dependency) = &self.config.dependency
+            && !self.ask(dependency, trace).await
+        {
+            return StatusCode::BAD_GATEWAY;
         }
         if self.dice.uniform() < self.config.error_share {
             return StatusCode::INTERNAL_SERVER_ERROR;
         }
         StatusCode::OK
     }
+
+    /// Looks the prices of a cart up, as often as the query asks.
+    async fn price(&self, query: &Query, cart: u32, mut trace: Option<&mut Trace<'_>>) {
+        let began = Instant::now();
+        let id = trace.as_deref().map(Trace::reserve);
+        let calls = match query.asks {
+            Asks::Once => 1,
+            Asks::ForEachLine => cart,
+        };
+        // The ends are planned one after the other, so that the clock's coarseness does not add up.
+        let mut end = began;
+        for _ in 0..calls {
+            let from = Instant::now();
+            end += QUERY.mul_f64(0.5 + self.dice.uniform());
+            sleep_until(end).await;
+            if let (Some(trace), Some(id)) = (trace.as_deref_mut(), id) {
+                trace.add(id, from, select(query));
+            }
+        }
+        if let (Some(trace), Some(id)) = (trace, id) {
+            let (name, kind) = ("price the cart".to_owned(), SpanKind::Internal);
+            let about = About { name, kind, attributes: Vec::new(), failed: None };
+            trace.add_as(id, trace.root(), began, about);
+        }
+    }
+
+    /// Asks the shared dependency; whether it answered well.
+    async fn ask(&self, dependency: &str, trace: Option<&mut Trace<'_>>) -> bool {
+        let began = Instant::now();
+        let asked = self.client.get(dependency).send().await;
+        // The body is read so that the connection can be used again.
+        let answered = match asked.and_then(reqwest::Response::error_for_status) {
+            Ok(response) => response.bytes().await.is_ok(),
+            Err(_) => false,
+        };
+        if let Some(trace) = trace {
+            let mut attributes = vec![
+                text("http.request.method", "GET"),
+                text("url.full", dependency),
+                text("peer.service", "price-service"),
+            ];
+            let Lines { file, dependency, .. } = &self.config.lines;
+            attributes.extend(place(file, *dependency, "dependency"));
+            let failed = (!answered).then_some("the price service failed");
+            let (name, kind) = ("GET /price".to_owned(), SpanKind::Client);
+            trace.add(trace.root(), began, About { name, kind, attributes, failed });
+        }
+        answered
+    }
+
+    /// What the request's own span says.
+    fn about(&self, path: &str, cart: u32, code: StatusCode, said: &'static str) -> About {
+        let mut attributes = vec![
+            text("http.request.method", "GET"),
+            text("url.path", path),
+            number("http.response.status_code", code.as_u16().into()),
+            number("cart.lines", cart),
+        ];
+        let mut name = "GET".to_owned();
+        if code != StatusCode::NOT_FOUND {
+            attributes.push(text("http.route", path));
+            name = format!("GET {path}");
+        }
+        if code == StatusCode::INTERNAL_SERVER_ERROR {
+            let Lines { file, error_share, .. } = &self.config.lines;
+            attributes.extend(place(file, *error_share, "errorShare"));
+        }
+        let failed = code.is_server_error().then_some(said);
+        About { name, kind: SpanKind::Server, attributes, failed }
+    }
+}
+
+/// What one query's span says.
+fn select(query: &Query) -> About {
+    let mut attributes = vec![
+        text("db.system.name", "postgresql"),
+        text("db.operation.name", "SELECT"),
+        text("db.collection.name", &query.table),
+        text("db.query.text", &query.text),
+    ];
+    attributes.extend(place(&query.file, query.line, &query.name));
+    let name = format!("SELECT {}", query.table);
+    About { name, kind: SpanKind::Client, attributes, failed: None }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rollout::GitOutcome;
+use rollout::{Explained, GitOutcome, Outcome};
 
 use super::RATE;
 use super::scenario::Played;
@@ -75,17 +75,27 @@ fn text(results: &[Played], look: &Look<'_>) -> String {
             );
         }
     }
+    for played in results {
+        if let Some(cause) = played.finished.cause.as_ref().and_then(Explained::found) {
+            text += &format!("\"{}\": {}\n", played.subject, cause.headline);
+        }
+    }
     if let Some(last) = results.last() {
         text += &format!("newest commit: {}\n", last.tip);
     }
     text += &match look {
-        Look::Here(folder, handle) => format!(
-            "\nThe reverts, with their evidence:  git -C {} log\nThe page:                          http://{}\n",
-            folder.join("shop.git").display(),
-            handle.address
-        ),
+        Look::Here(folder, handle) => {
+            let mut finished = results.iter().rev().map(|played| &played.finished);
+            let bad = finished.find(|finished| finished.outcome == Outcome::RolledBack);
+            let id = bad.map_or("DEPLOYMENT", |finished| finished.id.as_str());
+            format!(
+                "\nThe reverts, with their evidence:  git -C {} log\nThe page:                          http://{address}\nWhy a version failed (operation, line, commit), on its page or by\n                                   serin explain {id} --server http://{address}\n",
+                folder.join("shop.git").display(),
+                address = handle.address,
+            )
+        }
         Look::Nowhere => {
-            "\nTo look at the repository and the page afterwards: --dir DIR, and without --once\n"
+            "\nTo look at the repository, the page and why versions failed (`serin explain`): --dir DIR, and without --once\n"
                 .to_owned()
         }
     };

@@ -143,6 +143,7 @@ fn changes_index(what: &Happened) -> bool {
         | Happened::Shifted { .. }
         | Happened::Observed { .. }
         | Happened::Unobserved { .. }
+        | Happened::Explained { .. }
         | Happened::Notified { .. }
         | Happened::Stumbled { .. } => false,
     }

@@ -63,6 +63,7 @@ pub(super) fn message(ask: &RevertRequest, touched: &Touched) -> String {
         paragraph(&mut text, &format!("and {rest} more"), "  ", "  ");
     }
     list(&mut text, "Evidence", &ask.evidence);
+    list(&mut text, "Cause", &ask.cause);
     list(&mut text, "Links", &ask.links);
 
     text.push('\n');

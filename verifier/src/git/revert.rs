@@ -37,6 +37,8 @@ pub struct RevertRequest {
     pub reason: String,
     /// The numbers behind the reason, one fact a line.
     pub evidence: Vec<String>,
+    /// What traces say made it worse, one fact a line.
+    pub cause: Vec<String>,
     /// Hash of the stored evidence, `sha256:...`.
     pub evidence_hash: Option<String>,
     /// Addresses of pages about the deployment.

@@ -77,7 +77,10 @@ mod tests {
             .iter()
             .map(|o| match o.sample {
                 Sample::Events { events, of } => (&*o.instance, events, of),
-                Sample::Histogram { .. } | Sample::Exponential(_) | Sample::Gauge { .. } => {
+                Sample::Histogram { .. }
+                | Sample::Exponential(_)
+                | Sample::Gauge { .. }
+                | Sample::Attempt { .. } => {
                     panic!("{o:?}")
                 }
             })

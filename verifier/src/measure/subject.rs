@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use analysis::kayenta::{Metric, Value};
 use analysis::{Arm, Test};
 use analysis_providers::{
-    Failed, Instance, Measure, MeasureKind, Named, Source, StatusRule, Subject,
+    Failed, Instance, Measure, MeasureKind, Named, Source, StatusRule, Subject, Vital,
 };
 use rollout::Policy;
-use rollout::policy::{self, EDGE, Measurement, Metrics, RESTARTS};
+use rollout::policy::{self, Browsers, EDGE, Measurement, Metrics, RESTARTS};
 use rollout_targets::process::Processes;
 
 /// Whether Serin counts the restarts of a policy's processes itself: where the metrics come from the proxy or from
@@ -16,7 +16,10 @@ use rollout_targets::process::Processes;
 pub(super) fn counts_restarts(policy: &Policy) -> bool {
     let own = match policy.metrics {
         Metrics::Proxy | Metrics::Scrape { .. } => true,
-        Metrics::Otlp { .. } | Metrics::Prometheus { .. } | Metrics::Store { .. } => false,
+        Metrics::Otlp { .. }
+        | Metrics::Traces { .. }
+        | Metrics::Prometheus { .. }
+        | Metrics::Store { .. } => false,
     };
     own && policy.analysis.checks.iter().any(|check| check.reads == RESTARTS)
 }
@@ -27,7 +30,18 @@ pub fn measures(policy: &Policy) -> Vec<Measure> {
     let counted = counts_restarts(policy);
     for check in &policy.analysis.checks {
         let kind = kind(&check.test);
-        let fed = check.reads == EDGE || (counted && check.reads == RESTARTS);
+        let beside = match check.test {
+            Test::Journey { .. } => true,
+            Test::NewErrors => !matches!(policy.metrics, Metrics::Traces { .. }),
+            Test::Errors { .. }
+            | Test::Latency { .. }
+            | Test::ErrorObjective { .. }
+            | Test::LatencyObjective { .. }
+            | Test::Restarts { .. }
+            | Test::Gauge { .. }
+            | Test::Kayenta(_) => policy.of_browsers(&check.reads).is_some(),
+        };
+        let fed = beside || check.reads == EDGE || (counted && check.reads == RESTARTS);
         if fed || measures.iter().any(|measure| measure.check == check.reads) {
             continue;
         }
@@ -42,9 +56,11 @@ pub fn measures(policy: &Policy) -> Vec<Measure> {
     measures
 }
 
-fn kind(test: &Test) -> MeasureKind {
+pub(super) fn kind(test: &Test) -> MeasureKind {
     match test {
+        // Journeys are not asked for: Serin makes these requests itself.
         Test::Errors { .. }
+        | Test::Journey { .. }
         | Test::ErrorObjective { .. }
         | Test::Kayenta(Metric { value: Value::ErrorShare, .. }) => MeasureKind::Errors,
         Test::Latency { .. }
@@ -54,6 +70,19 @@ fn kind(test: &Test) -> MeasureKind {
             MeasureKind::Gauge
         }
         Test::Restarts { .. } => MeasureKind::Restarts,
+        Test::NewErrors => MeasureKind::NewErrors,
+    }
+}
+
+/// What browsers are asked for.
+pub(super) fn vital(reported: Browsers) -> MeasureKind {
+    match reported {
+        Browsers::Lcp => MeasureKind::Vital(Vital::Lcp),
+        Browsers::Inp => MeasureKind::Vital(Vital::Inp),
+        Browsers::Cls => MeasureKind::Vital(Vital::Cls),
+        Browsers::Fcp => MeasureKind::Vital(Vital::Fcp),
+        Browsers::Ttfb => MeasureKind::Vital(Vital::Ttfb),
+        Browsers::ScriptErrors => MeasureKind::ScriptErrors,
     }
 }
 
@@ -69,7 +98,7 @@ fn strata(measurement: &Measurement) -> Vec<String> {
 
 fn source(source: &policy::Source) -> Source {
     match source {
-        policy::Source::Auto => Source::Auto,
+        policy::Source::Auto | policy::Source::Browsers(_) => Source::Auto,
         policy::Source::Named(named) => Source::Named(Named {
             metric: named.metric.clone(),
             labels: named.labels.clone(),
@@ -106,7 +135,7 @@ fn labels(metrics: &Metrics, revision: &str) -> BTreeMap<String, String> {
             with(labels, version_label, version.of(revision))
         }
         Metrics::Store { labels, version, .. } => with(labels, "version", version.of(revision)),
-        Metrics::Otlp { service } => {
+        Metrics::Otlp { service } | Metrics::Traces { service } => {
             let labels = BTreeMap::from([("service.name".to_owned(), service.clone())]);
             with(&labels, "service.version", revision)
         }
@@ -133,6 +162,7 @@ pub(super) fn subject(
                 .collect(),
             Metrics::Proxy
             | Metrics::Otlp { .. }
+            | Metrics::Traces { .. }
             | Metrics::Prometheus { .. }
             | Metrics::Store { .. } => vec![(revision.to_owned(), None)],
         };

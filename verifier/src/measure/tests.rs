@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use analysis::Sample;
-use analysis_providers::Choice;
+use analysis_providers::intake::IntakeSettings;
+use analysis_providers::{Choice, RumSettings};
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
@@ -85,6 +86,9 @@ impl Rig {
             processes: Processes::new(folder.path().join("processes"), exits),
             scraper: Fake::new(Does::Answers),
             otlp: Fake::new(Does::Answers),
+            spans: Arc::new(Intake::new(IntakeSettings::default())),
+            browsers: Arc::new(Rum::new(RumSettings::default())),
+            client: crate::journey::client(false).unwrap(),
             stores: stores
                 .iter()
                 .map(|(name, fake)| ((*name).to_owned(), fake.clone() as Arc<dyn MetricProvider>))
@@ -111,6 +115,8 @@ impl Rig {
             due: Timestamp::UNIX_EPOCH,
             asked: false,
             trouble: None,
+            beside: Beside::default(),
+            walks: Vec::new(),
         };
         self.meters.lock().insert(id.clone(), meter);
         id

@@ -3,6 +3,7 @@
 //! Adapters make one attempt and say whether another can help; here it is tried again, with
 //! backoff, for as long as the action is wanted. The driver aborts what no longer is.
 
+mod explain;
 mod undo;
 mod versions;
 
@@ -19,6 +20,7 @@ use tokio::sync::Notify;
 use tracing::Instrument;
 
 use crate::board::Board;
+use crate::cause::Finder;
 use crate::chain;
 use crate::driver::Inbox;
 use crate::git::Mirror;
@@ -66,6 +68,8 @@ pub struct Performer {
     pub folder: PathBuf,
     /// What is measured.
     pub meters: Arc<Meters>,
+    /// Where traces are looked for.
+    pub finder: Finder,
     /// Who is told.
     pub teller: Teller,
     /// Where failed attempts are counted.
@@ -120,6 +124,7 @@ impl Performer {
                 Action::Shift { deployment, serial, weight } => {
                     self.shift(&service, deployment, serial, weight).await.into()
                 }
+                Action::Explain { deployment } => self.explain(deployment, live).await.into(),
                 Action::Revert(order) => self.revert(&service, *order).await.into(),
                 Action::Promote { deployment } => {
                     self.promote(&service, deployment, release, live).await.into()
@@ -163,7 +168,7 @@ impl Performer {
 
     /// A deployment is over: nothing of it is measured any more.
     pub fn forget(&self, _state: &State, finished: &Finished) {
-        self.meters.stop(&finished.id);
+        self.meters.finish(&finished.id);
     }
 
     /// The versions that `state` wants running: service and revision.

@@ -71,6 +71,7 @@ impl Performer {
             paths,
             reason: order.reason.clone(),
             evidence: order.evidence.clone(),
+            cause: order.cause.clone(),
             evidence_hash: self.evidence_hash(order).await,
             links: vec![format!("{}/deployments/{}", self.public_url, order.deployment)],
             author: repository.author.clone(),

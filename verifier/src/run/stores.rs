@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use analysis_providers::prometheus::Login as Renewed;
+use analysis_providers::traces::{self, TraceStore};
 use analysis_providers::{
     Access, AwsCredentials, CloudWatchSettings, DatadogSettings, DynatraceSettings, DynatraceStore,
     ElasticAccess, ElasticSettings, FetchError, GraphiteSettings, HttpJsonSettings, InfluxApi,
@@ -14,7 +15,7 @@ use analysis_providers::{
 use super::RunError;
 use crate::clock::now;
 use crate::config::{
-    self, AwsKeys, DynatraceApi, Endpoint, InfluxVersion, Instance, Login, ProviderKind,
+    self, AwsKeys, DynatraceApi, Endpoint, InfluxVersion, Instance, Login, ProviderKind, Traces,
 };
 
 /// Every provider by its name.
@@ -28,7 +29,72 @@ pub(crate) fn stores(
         })?;
         Ok((provider.name.clone(), store))
     };
-    instance.providers.iter().map(build).collect()
+    let metrics = |provider: &&config::Provider| !matches!(provider.kind, ProviderKind::Traces(_));
+    instance.providers.iter().filter(metrics).map(build).collect()
+}
+
+/// Every store of traces by its name; Datadog is one as well.
+pub(crate) fn trace_stores(
+    instance: &Instance,
+) -> Result<BTreeMap<String, Arc<dyn TraceStore>>, RunError> {
+    let mut stores = BTreeMap::new();
+    for provider in &instance.providers {
+        let store = trace_store(&provider.kind).transpose().map_err(|error| {
+            RunError::Provider { name: provider.name.clone(), why: crate::chain(&error) }
+        })?;
+        stores.extend(store.map(|store| (provider.name.clone(), store)));
+    }
+    Ok(stores)
+}
+
+fn trace_store(kind: &ProviderKind) -> Option<Result<Arc<dyn TraceStore>, FetchError>> {
+    Some(match kind {
+        ProviderKind::Traces(Traces::Jaeger(it)) => {
+            let settings = traces::JaegerSettings::new(&it.endpoint.url, now);
+            traces::jaeger(traces::JaegerSettings {
+                access: access(&it.endpoint),
+                page: it.page.clone(),
+                timeout: it.timeout.unwrap_or(settings.timeout),
+                ..settings
+            })
+        }
+        ProviderKind::Traces(Traces::Zipkin(it)) => {
+            let settings = traces::ZipkinSettings::new(&it.endpoint.url, now);
+            traces::zipkin(traces::ZipkinSettings {
+                access: access(&it.endpoint),
+                page: it.page.clone(),
+                timeout: it.timeout.unwrap_or(settings.timeout),
+                ..settings
+            })
+        }
+        ProviderKind::Traces(Traces::Tempo(it)) => {
+            let settings = traces::TempoSettings::new(&it.endpoint.url, now);
+            let grafana = it.grafana.clone();
+            traces::tempo(traces::TempoSettings {
+                access: access(&it.endpoint),
+                tenant: it.tenant.clone(),
+                grafana: grafana
+                    .map(|it| traces::GrafanaPage { url: it.url, datasource: it.datasource }),
+                timeout: it.timeout.unwrap_or(settings.timeout),
+                ..settings
+            })
+        }
+        ProviderKind::Datadog(it) => {
+            let [api_key, application_key] = [secret(&it.api_key), secret(&it.application_key)];
+            let settings =
+                traces::DatadogTracesSettings::new(&it.site, api_key, application_key, now);
+            let timeout = it.bounds.timeout.unwrap_or(settings.timeout);
+            traces::datadog(traces::DatadogTracesSettings { timeout, ..settings })
+        }
+        ProviderKind::Prometheus(_)
+        | ProviderKind::NewRelic(_)
+        | ProviderKind::Dynatrace(_)
+        | ProviderKind::Elastic(_)
+        | ProviderKind::CloudWatch(_)
+        | ProviderKind::Influx(_)
+        | ProviderKind::Graphite(_)
+        | ProviderKind::Http(_) => return None,
+    })
 }
 
 /// A store of counts per interval with the times that were set.
@@ -94,6 +160,9 @@ fn store(kind: &ProviderKind) -> Result<Arc<dyn MetricProvider>, FetchError> {
         ProviderKind::Graphite(it) => {
             let settings = GraphiteSettings::new(&it.endpoint.url);
             timed!(GraphiteSettings { access: access(&it.endpoint), ..settings }, it.bounds)?
+        }
+        ProviderKind::Traces(_) => {
+            return Err(FetchError::permanent("a store of traces has no metrics"));
         }
         ProviderKind::Http(it) => {
             let time = match it.time {

@@ -123,6 +123,8 @@ pub fn durations(policy: &Policy, load: Load) -> Result<Durations, rollout::plan
         | Test::ErrorObjective { .. }
         | Test::LatencyObjective { .. }
         | Test::Restarts { .. }
+        | Test::NewErrors
+        | Test::Journey { .. }
         | Test::Gauge { .. }
         | Test::Kayenta(_) => None,
     });
@@ -273,6 +275,8 @@ fn scrapes_to_fail(each: &Exposure, ratio: f64, absolute: f64, alpha: f64) -> Op
 fn interval(metrics: &Metrics) -> Duration {
     match metrics {
         Metrics::Proxy => Duration::from_millis(250),
+        // Exporters of spans push every five seconds.
+        Metrics::Traces { .. } => Duration::from_secs(5),
         Metrics::Otlp { .. } => Duration::from_mins(1),
         Metrics::Scrape { interval, .. }
         | Metrics::Prometheus { interval, .. }
@@ -291,7 +295,11 @@ fn changes(errors: f64) -> Vec<Change> {
 /// The false-alarm probability that one check is left with: the evidence of all that can fail is averaged.
 fn alpha(settings: &Settings) -> f64 {
     let can_fail = |check: &&Check| match check.test {
-        Test::Errors { .. } | Test::Latency { .. } | Test::Restarts { .. } => true,
+        Test::Errors { .. }
+        | Test::Latency { .. }
+        | Test::Restarts { .. }
+        | Test::NewErrors
+        | Test::Journey { .. } => true,
         Test::ErrorObjective { on_breach, .. } | Test::LatencyObjective { on_breach, .. } => {
             on_breach == OnBreach::RollBack
         }
@@ -416,6 +424,8 @@ fn gates(settings: &Settings, errors: f64) -> Vec<Gate> {
         Test::ErrorObjective { .. }
         | Test::LatencyObjective { .. }
         | Test::Restarts { .. }
+        | Test::NewErrors
+        | Test::Journey { .. }
         | Test::Gauge { .. }
         | Test::Kayenta(_) => Vec::new(),
     };

@@ -7,7 +7,7 @@ use analysis::{Check, OnBreach, Settings, Test};
 use rollout::freeze::Freeze;
 use rollout::policy::{
     Limit, Metrics, OnFail, OnInconclusive, ProcessTarget, ProxyRoute, Revert, Router, StepPolicy,
-    Steps, Target,
+    Steps, Target, Traces,
 };
 use rollout::{Plan, Policy, Weight};
 
@@ -152,6 +152,7 @@ impl Draft {
             reads: "errors".to_owned(),
             test: Test::ErrorObjective { at_most, on_breach: OnBreach::Pause },
             warm_up: self.warm_up,
+            only_against: false,
         }));
         checks
     }
@@ -204,6 +205,8 @@ fn defaults() -> Policy {
         }),
         metrics: Metrics::Proxy,
         sources: BTreeMap::new(),
+        journeys: Vec::new(),
+        traces: Traces::default(),
         steps: Steps::ByHand(Vec::new()),
         bake: Duration::from_mins(30),
         analysis: Settings {

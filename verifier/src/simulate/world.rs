@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use rollout::action::Occasion;
-use rollout::{Action, DeploymentId, GitOutcome, Happened, News, RevertOrder, State, Weight};
+use rollout::{
+    Action, DeploymentId, Explained, GitOutcome, Happened, News, RevertOrder, State, Weight,
+};
 
 use super::branch::Branch;
 use super::command::{GitMode, StartMode, Works};
@@ -17,6 +19,7 @@ use super::traffic::Traffic;
 /// How long things take, in milliseconds: ordinary values, so that the times in a script look real.
 const STARTING: i64 = 2_000;
 const SHIFTING: i64 = 100;
+const EXPLAINING: i64 = 2_000;
 const REVERTING: i64 = 2_000;
 const PROMOTING: i64 = 5_000;
 const REMOVING: i64 = 1_000;
@@ -166,6 +169,12 @@ impl World {
             Action::WakeAt { at } => {
                 let at = at.max(self.now);
                 self.enqueue(at, Pending { key, what: Happened::Woke, effect: Effect::None });
+            }
+            Action::Explain { deployment } => {
+                let why = "no traces are simulated".to_owned();
+                let cause = Explained::Nothing { why };
+                let what = Happened::Explained { deployment, cause, document: None };
+                self.answer(EXPLAINING, key, what, Effect::None);
             }
             Action::Revert(ref order) => {
                 if self.git == GitMode::Unreachable {

@@ -151,6 +151,7 @@ const fn kind(event: &Happened) -> &'static str {
         Happened::Unobserved { .. } => "unobserved",
         Happened::PromotionDone { .. } => "promotion_done",
         Happened::GitAnswered { .. } => "git_answered",
+        Happened::Explained { .. } => "explained",
         Happened::Removed { .. } => "removed",
         Happened::Notified { .. } => "notified",
         Happened::Stumbled { .. } => "stumbled",

@@ -187,6 +187,8 @@ fn tolerance(checks: &[Check], name: &str) -> Option<f64> {
         }
         Test::ErrorObjective { .. }
         | Test::LatencyObjective { .. }
+        | Test::NewErrors
+        | Test::Journey { .. }
         | Test::Gauge { .. }
         | Test::Kayenta(_) => None,
     }

@@ -10,11 +10,12 @@ mod bundle;
 mod chart;
 mod hooks;
 mod orders;
-mod otlp;
+pub(crate) mod otlp;
 mod pages;
 mod past;
 mod probes;
 mod problem;
+mod rum;
 mod serve;
 mod shapes;
 mod show;
@@ -26,6 +27,8 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use analysis_providers::Rum;
+use analysis_providers::intake::Intake;
 use analysis_providers::otlp::Otlp;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -36,8 +39,10 @@ use axum::routing::{get, post};
 use rollout_routers::Proxy;
 use tokio::sync::{Notify, Semaphore, watch};
 
+pub(crate) use self::access::bearer;
 use self::problem::Problem;
 pub use self::serve::serve;
+pub(crate) use self::serve::{HEAD, serve_router};
 use crate::board::Board;
 use crate::config::Instance;
 use crate::driver::Inbox;
@@ -69,7 +74,8 @@ pub struct App {
     stories: past::Stories,
     endings: past::Endings,
     streams: Arc<Semaphore>,
-    metrics: otlp::Receiver,
+    pushed: Arc<otlp::Receiver>,
+    rum: Option<Arc<Rum>>,
     stopping: watch::Sender<bool>,
 }
 
@@ -89,7 +95,8 @@ impl App {
             stories: past::Stories::new(reader.clone(), board.clone()),
             endings: past::Endings::new(reader.clone()),
             streams: Arc::new(Semaphore::new(stream::MOST_STREAMS)),
-            metrics: otlp::Receiver::default(),
+            pushed: Arc::default(),
+            rum: instance.rum.clone().map(|settings| Arc::new(Rum::new(settings))),
             stopping: watch::Sender::new(false),
             performer,
             board,
@@ -100,11 +107,30 @@ impl App {
         }
     }
 
+    /// Hands what browsers report to this provider, the one that is measured, in place of one of its own.
+    #[must_use]
+    pub fn with_rum(mut self, rum: Option<Arc<Rum>>) -> Self {
+        self.rum = rum;
+        self
+    }
+
     /// Hands metrics that services push to this provider; without it they are taken in and not used.
     #[must_use]
     pub fn with_otlp(mut self, otlp: Arc<Otlp>) -> Self {
-        self.metrics = otlp::Receiver::new(otlp);
+        self.pushed = Arc::new(self.pushed.with_metrics(otlp));
         self
+    }
+
+    /// Hands spans that services push to this intake; without it they are taken in and not used.
+    #[must_use]
+    pub fn with_traces(mut self, intake: Arc<Intake>) -> Self {
+        self.pushed = Arc::new(self.pushed.with_traces(intake));
+        self
+    }
+
+    /// Where pushes go, for other doors than this one.
+    pub(crate) fn pushed(&self) -> Arc<otlp::Receiver> {
+        self.pushed.clone()
     }
 }
 
@@ -112,7 +138,7 @@ fn router(app: Arc<App>) -> Router {
     let hooks = Router::new()
         .route("/hooks/generic", post(hooks::generic))
         .layer(DefaultBodyLimit::max(hooks::LARGEST_BODY));
-    Router::new()
+    let guarded = Router::new()
         .route("/", get(pages::overview))
         .route("/services/{name}", get(pages::service).post(orders::from_service_page))
         .route("/deployments/{id}", get(pages::deployment).post(orders::from_deployment_page))
@@ -128,6 +154,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/api/v1/deployments/{id}/bundle", get(bundle::of_deployment))
         .route("/api/v1/deployments/{id}/actions", post(orders::to_deployment))
         .route("/api/v1/stream", get(stream::updates))
+        .route("/api/v1/rum", get(rum::counts))
         .route("/api/v1/prometheus-targets", get(probes::targets))
         .route("/api/v1/openapi.json", get(api::openapi))
         .route("/metrics", get(probes::metrics))
@@ -135,10 +162,15 @@ fn router(app: Arc<App>) -> Router {
         .route("/readyz", get(probes::ready))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .merge(hooks)
-        // It bounds its bodies itself.
+        // They bound their bodies themselves.
         .route("/v1/metrics", post(otlp::metrics))
+        .route("/v1/traces", post(otlp::traces))
         .layer(middleware::from_fn(in_time))
-        .layer(middleware::from_fn_with_state(app.clone(), access::guard))
+        .layer(middleware::from_fn_with_state(app.clone(), access::guard));
+    // Doors for pages of others, which the settings list, stand outside the guard; what is found nowhere does not.
+    rum::doors()
+        .layer(middleware::from_fn(in_time))
+        .merge(guarded)
         .layer(middleware::from_fn_with_state(app.clone(), present))
         .with_state(app)
 }

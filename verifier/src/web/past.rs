@@ -11,11 +11,12 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use rollout::replay::Story;
-use rollout::{Deployment, DeploymentId, Finished, transition};
+use rollout::{Deployment, DeploymentId, Finished, Happened, transition};
 use tokio::time::Instant;
 
 use super::problem::Problem;
 use crate::board::{Board, Glance};
+use crate::cause::Cause;
 use crate::journal::{Entry, JournalError, Reader, Recording};
 
 /// Stories that are kept; each holds some hundred points, that is some hundred kilobytes.
@@ -38,6 +39,8 @@ pub(super) struct Told {
     /// What was deployed over what; `None` for a record whose beginning is unreadable.
     pub(super) deployment: Option<Deployment>,
     pub(super) story: Story,
+    /// What traces said made the canary worse.
+    pub(super) cause: Option<Cause>,
 }
 
 impl Told {
@@ -133,7 +136,23 @@ fn tell(recording: Recording) -> Told {
         .filter(|deployment| deployment.id == entry.id);
     let mut story = rollout::replay::story(before, &events, &entry.id);
     story.points = thinned(story.points);
-    Told { entry, deployment, story }
+    let documents = events.iter().rev().filter_map(|event| {
+        if let Happened::Explained { deployment, document, .. } = &event.what
+            && *deployment == entry.id
+        {
+            document.as_ref()
+        } else {
+            None
+        }
+    });
+    let cause = { documents }.find_map(|document| read(document));
+    Told { entry, deployment, story, cause }
+}
+
+/// A document that an older or newer Serin wrote otherwise is not shown.
+fn read(document: &str) -> Option<Cause> {
+    let read = serde_json::from_str(document);
+    read.inspect_err(|error| tracing::debug!(%error, "a root cause cannot be read back")).ok()
 }
 
 /// At most [`MOST_POINTS`] of them, evenly chosen, with the first and the last.

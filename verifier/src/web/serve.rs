@@ -7,12 +7,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::App;
@@ -22,7 +23,7 @@ use super::App;
 const MOST_CONNECTIONS: usize = 1_024;
 
 /// Longest wait for the head of a request, from the moment that the connection is open or idle.
-const HEAD: Duration = Duration::from_secs(20);
+pub(crate) const HEAD: Duration = Duration::from_secs(20);
 
 /// Before accepting again when the system has no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -41,7 +42,17 @@ pub(super) async fn serve_with(
     head: Duration,
 ) {
     let stopping = app.stopping.clone();
-    let router = super::router(app);
+    serve_router(listener, super::router(app), stopping, stop, head).await;
+}
+
+/// As [`serve`], for any handlers; tells `stopping` when `stop` resolved, for streams to end.
+pub(crate) async fn serve_router(
+    listener: TcpListener,
+    router: Router,
+    stopping: watch::Sender<bool>,
+    stop: impl Future<Output = ()>,
+    head: Duration,
+) {
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(head);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(head).keep_alive_timeout(head);

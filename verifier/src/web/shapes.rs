@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::past::Told;
 use crate::board::{Glance, LiveGlance};
+use crate::cause::Cause;
 
 /// A service at a glance.
 #[derive(Debug, Serialize)]
@@ -109,6 +110,9 @@ struct End {
     decided: Timestamp,
     traffic_back: Option<Timestamp>,
     ended: Timestamp,
+    /// What traces say made the canary worse, or why nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<String>,
     git: Option<Git>,
 }
 
@@ -126,6 +130,7 @@ impl End {
             decided: finished.decided,
             traffic_back: finished.traffic_back,
             ended: finished.ended,
+            cause: finished.cause.as_ref().map(|cause| cause.sentence().to_owned()),
             git: finished.git.as_ref().map(Git::new),
         }
     }
@@ -191,6 +196,8 @@ pub(super) struct Story<'a> {
     files: &'a [ChangedFile],
     policy_problem: Option<&'a str>,
     verdict: Option<&'a Verdict>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<&'a Cause>,
     moments: Vec<Moment>,
     points: Vec<Point<'a>>,
 }
@@ -242,6 +249,7 @@ impl<'a> Story<'a> {
             files: canary.map_or(&[], |canary| &canary.files),
             policy_problem: canary.and_then(|canary| canary.policy_problem.as_deref()),
             verdict: verdict(told),
+            cause: told.cause.as_ref(),
             moments: told
                 .story
                 .moments

@@ -38,7 +38,7 @@ impl Content {
         }
     }
 
-    pub(super) const fn named(self) -> &'static str {
+    pub(crate) const fn named(self) -> &'static str {
         match self {
             Self::Protobuf => "OTLP in Protobuf",
             Self::Json => "OTLP in JSON",
@@ -46,10 +46,37 @@ impl Content {
     }
 }
 
+/// What is pushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// `ExportMetricsServiceRequest`.
+    Metrics,
+    /// `ExportTraceServiceRequest`.
+    Traces,
+}
+
+impl Signal {
+    /// The field that counts what was not taken.
+    const fn rejected(self) -> &'static str {
+        match self {
+            Self::Metrics => "rejectedDataPoints",
+            Self::Traces => "rejectedSpans",
+        }
+    }
+
+    /// What it is called in texts for people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Metrics => "metrics",
+            Self::Traces => "traces",
+        }
+    }
+}
+
 /// A body that was taken in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Accepted {
-    /// Points that were not taken and must not be sent again.
+    /// Points or spans that were not taken and must not be sent again.
     pub rejected: u64,
     /// Why, for people; no full stop.
     pub message: Option<String>,
@@ -57,18 +84,19 @@ pub struct Accepted {
 
 impl Accepted {
     /// The body of the answer, with status 200.
-    pub fn reply(&self, content: Content) -> Vec<u8> {
+    pub fn reply(&self, signal: Signal, content: Content) -> Vec<u8> {
         let message = self.message.clone().unwrap_or_default();
         let is_partial = self.rejected > 0 || !message.is_empty();
         match content {
             Content::Json if is_partial => {
                 let partial = serde_json::json!({
-                    "rejectedDataPoints": self.rejected.to_string(),
+                    signal.rejected(): self.rejected.to_string(),
                     "errorMessage": message,
                 });
                 serde_json::json!({ "partialSuccess": partial }).to_string().into_bytes()
             }
             Content::Json => b"{}".to_vec(),
+            // The reply to traces has the same fields at the same places.
             Content::Protobuf => ExportMetricsServiceResponse {
                 partial_success: is_partial.then_some(ExportMetricsPartialSuccess {
                     rejected_data_points: i64::try_from(self.rejected).unwrap_or(i64::MAX),
@@ -139,6 +167,50 @@ pub fn refusal(content: Content, status: u16, text: &str) -> Vec<u8> {
     }
 }
 
+/// `google.rpc.Status` with its details, of which there is one here, already encoded.
+#[derive(Clone, PartialEq, Message)]
+struct Detailed {
+    #[prost(int32, tag = "1")]
+    code: i32,
+    #[prost(string, tag = "2")]
+    message: String,
+    #[prost(message, repeated, tag = "3")]
+    details: Vec<Any>,
+}
+
+/// `google.protobuf.Any`.
+#[derive(Clone, PartialEq, Message)]
+struct Any {
+    #[prost(string, tag = "1")]
+    type_url: String,
+    #[prost(message, required, tag = "2")]
+    value: RetryInfo,
+}
+
+/// `google.rpc.RetryInfo`.
+#[derive(Clone, PartialEq, Message)]
+struct RetryInfo {
+    #[prost(message, required, tag = "1")]
+    retry_delay: Delay,
+}
+
+/// `google.protobuf.Duration`, whole seconds.
+#[derive(Clone, PartialEq, Message)]
+struct Delay {
+    #[prost(int64, tag = "1")]
+    seconds: i64,
+}
+
+/// The details of a gRPC status that asks a sender to come back after these seconds, as OTLP over gRPC throttles
+/// (1.9, "OTLP/gRPC Throttling").
+pub fn come_back(code: i32, text: &str, seconds: u8) -> Vec<u8> {
+    let retry_delay = Delay { seconds: seconds.into() };
+    let type_url = "type.googleapis.com/google.rpc.RetryInfo".to_owned();
+    // An encoded message and the bytes of one look the same.
+    let details = vec![Any { type_url, value: RetryInfo { retry_delay } }];
+    Detailed { code, message: text.to_owned(), details }.encode_to_vec()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,23 +222,31 @@ mod tests {
         assert_eq!(Content::of("text/plain"), None);
 
         let whole = Accepted::default();
-        assert_eq!(whole.reply(Content::Protobuf), b"");
-        assert_eq!(whole.reply(Content::Json), b"{}");
+        assert_eq!(whole.reply(Signal::Metrics, Content::Protobuf), b"");
+        assert_eq!(whole.reply(Signal::Traces, Content::Json), b"{}");
 
         let partial = Accepted { rejected: 3, message: Some("3 points too many".into()) };
-        let decoded =
-            ExportMetricsServiceResponse::decode(&*partial.reply(Content::Protobuf)).unwrap();
+        let decoded = ExportMetricsServiceResponse::decode(
+            &*partial.reply(Signal::Metrics, Content::Protobuf),
+        )
+        .unwrap();
         let success = decoded.partial_success.unwrap();
         assert_eq!((success.rejected_data_points, success.error_message.len()), (3, 17));
-        let json = String::from_utf8(partial.reply(Content::Json)).unwrap();
+        let json = |signal| String::from_utf8(partial.reply(signal, Content::Json)).unwrap();
         assert_eq!(
-            json,
+            json(Signal::Traces),
+            r#"{"partialSuccess":{"errorMessage":"3 points too many","rejectedSpans":"3"}}"#
+        );
+        assert_eq!(
+            json(Signal::Metrics),
             r#"{"partialSuccess":{"errorMessage":"3 points too many","rejectedDataPoints":"3"}}"#
         );
 
         let refused = Status::decode(&*refusal(Content::Protobuf, 413, "too large")).unwrap();
         assert_eq!((refused.code, refused.message.as_str()), (8, "too large"));
         assert_eq!(refusal(Content::Json, 429, "busy"), br#"{"code":14,"message":"busy"}"#);
+        let details = b"type.googleapis.com/google.rpc.RetryInfo\x12\x04\x0a\x02\x08\x01";
+        assert!(come_back(14, "busy", 1).ends_with(details));
     }
 
     #[test]

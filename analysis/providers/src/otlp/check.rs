@@ -274,7 +274,7 @@ fn emptied(sample: &Sample) -> Sample {
             histogram.zero = 0;
             histogram.counts.fill(0);
         }
-        Sample::Events { .. } | Sample::Gauge { .. } => {}
+        Sample::Events { .. } | Sample::Attempt { .. } | Sample::Gauge { .. } => {}
     }
     empty
 }
@@ -318,7 +318,15 @@ fn given(measure: &Measure) -> Option<Result<Chosen, String>> {
                 .map(|selector| Chosen::given(Reads::Gauge(selector)))
                 .map_err(|error| error.to_string()),
         ),
-        (MeasureKind::Errors | MeasureKind::Latency | MeasureKind::Gauge, _) => {
+        (
+            MeasureKind::Errors
+            | MeasureKind::Latency
+            | MeasureKind::Gauge
+            | MeasureKind::NewErrors
+            | MeasureKind::Vital(_)
+            | MeasureKind::ScriptErrors,
+            _,
+        ) => {
             Reads::given(measure).map(|reads| reads.map(Chosen::given)).transpose()
         }
     }

@@ -3,6 +3,7 @@
 //! One collector takes what both formats find, so that the limits hold for both alike. Points that nobody
 //! waits for are passed over without being decoded.
 
+use std::borrow::Cow;
 use std::io::Read as _;
 
 use flate2::read::MultiGzDecoder;
@@ -42,32 +43,35 @@ pub(super) fn decode(
     most_bytes: usize,
     wanted: Wanted<'_>,
 ) -> Result<Export, Rejected> {
-    let limit = most_bytes;
-    if body.len() > limit {
-        return Err(Rejected::TooLarge { limit });
-    }
-    let plain;
-    let body = match encoding.map(str::trim) {
-        None | Some("" | "identity") => body,
-        Some(gzip) if gzip.eq_ignore_ascii_case("gzip") => {
-            plain = gunzip(body, limit)?;
-            &plain
-        }
-        Some(other) => {
-            let shown = crate::error::bounded(other.chars().take(40).collect());
-            return Err(Rejected::Encoding(shown));
-        }
-    };
+    let body = unpacked(body, encoding, most_bytes)?;
     let mut collector = Collector::new(wanted);
     match content {
-        Content::Protobuf => protobuf::walk(body, &mut collector),
-        Content::Json => json::walk(body, &mut collector),
+        Content::Protobuf => protobuf::walk(&body, &mut collector),
+        Content::Json => json::walk(&body, &mut collector),
     }
     .map_err(|cause| Rejected::Malformed { what: content.named(), cause })?;
     Ok(collector.export)
 }
 
-fn gunzip(body: &[u8], limit: usize) -> Result<Vec<u8>, Rejected> {
+/// A body without its `Content-Encoding`, within the limit.
+pub(crate) fn unpacked<'b>(
+    body: &'b [u8],
+    encoding: Option<&str>,
+    limit: usize,
+) -> Result<Cow<'b, [u8]>, Rejected> {
+    if body.len() > limit {
+        return Err(Rejected::TooLarge { limit });
+    }
+    match encoding.map(str::trim) {
+        None | Some("" | "identity") => Ok(Cow::Borrowed(body)),
+        Some(gzip) if gzip.eq_ignore_ascii_case("gzip") => gunzip(body, limit).map(Cow::Owned),
+        Some(other) => {
+            Err(Rejected::Encoding(crate::error::bounded(other.chars().take(40).collect())))
+        }
+    }
+}
+
+pub(crate) fn gunzip(body: &[u8], limit: usize) -> Result<Vec<u8>, Rejected> {
     let mut plain = Vec::new();
     let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
     let read = MultiGzDecoder::new(body).take(most).read_to_end(&mut plain);

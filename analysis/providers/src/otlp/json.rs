@@ -346,7 +346,7 @@ impl<'de> Deserialize<'de> for Real {
     }
 }
 
-fn leaf<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<T, String> {
+pub(crate) fn leaf<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<T, String> {
     serde_json::from_str(raw.get()).map_err(told)
 }
 
@@ -358,7 +358,7 @@ fn told(error: serde_json::Error) -> String {
 }
 
 /// Hands over each element of a list without keeping any.
-fn each<'a>(
+pub(crate) fn each<'a>(
     list: Option<&'a RawValue>,
     mut take: impl FnMut(&'a RawValue) -> Result<(), String>,
 ) -> Result<(), String> {

@@ -19,8 +19,8 @@
 mod answer;
 mod arms;
 mod check;
-mod decode;
-mod json;
+pub(crate) mod decode;
+pub(crate) mod json;
 mod model;
 mod names;
 mod protobuf;
@@ -42,7 +42,7 @@ use self::watch::{IDLE, Identities, Watch, nanoseconds};
 use crate::subject::Subject;
 use crate::{Choice, Measured, MetricProvider};
 
-pub use answer::{Accepted, Content, Rejected, refusal};
+pub use answer::{Accepted, Content, Rejected, Signal, come_back, refusal};
 
 /// Services whose names are kept for messages.
 const MOST_SERVICES: usize = 1_000;

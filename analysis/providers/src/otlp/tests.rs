@@ -90,6 +90,7 @@ pub(super) fn told(otlp: &Otlp, subject: &Subject, at: Timestamp) -> String {
                 )
             }
             Sample::Gauge { value } => write!(text, "{value}"),
+            other @ Sample::Attempt { .. } => write!(text, "{other:?}"),
         }
         .unwrap();
     }

@@ -83,6 +83,11 @@ pub(super) fn is_probe(series: &Series) -> bool {
         "url",
         "url_path",
     ];
+    LABELS.iter().any(|label| is_probed(series.label(label)))
+}
+
+/// Whether a path is one that scrapers and probes ask for.
+pub(crate) fn is_probed(path: &str) -> bool {
     const PATHS: &[&str] = &[
         "/metrics",
         "/actuator/prometheus",
@@ -98,5 +103,5 @@ pub(super) fn is_probe(series: &Series) -> bool {
         "/-/healthy",
         "/-/ready",
     ];
-    LABELS.iter().any(|label| PATHS.contains(&series.label(label)))
+    PATHS.contains(&path)
 }

@@ -32,7 +32,7 @@ use super::wire::{Refused, Wire, whole_step};
 use super::{Pace, Reply, Store, StoredSeries, Window, moment};
 use crate::error::FetchError;
 use crate::http::{Access, Secret};
-use crate::subject::{Measure, MeasureKind, Source};
+use crate::subject::{BROWSERS_TELL, Measure, MeasureKind, SPANS_TELL, Source};
 
 /// Most queries in one request; larger requests are slower than several.
 const TOGETHER: usize = 20;
@@ -87,18 +87,7 @@ impl DatadogSettings {
                 "Datadog has no intervals below 10 s; set a step of 10 s or more",
             ));
         }
-        let url = if self.site.contains("://") {
-            self.site.clone()
-        } else {
-            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
-            if self.site.is_empty() || !self.site.chars().all(plain) {
-                return Err(FetchError::permanent(format!(
-                    "{:?} is no site of Datadog; write one like datadoghq.eu",
-                    self.site
-                )));
-            }
-            format!("https://api.{}", self.site.trim_start_matches("api."))
-        };
+        let url = address(&self.site)?;
         let access = Access {
             headers: vec![
                 ("DD-API-KEY".to_owned(), self.api_key),
@@ -116,6 +105,33 @@ impl DatadogSettings {
         };
         Ok(Windows::new(Datadog { wire, pace }))
     }
+}
+
+/// The address of a site's API; a whole address, e.g. of a proxy, stays as it is.
+pub(crate) fn address(site: &str) -> Result<String, FetchError> {
+    if site.contains("://") {
+        return Ok(site.to_owned());
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+    if site.is_empty() || !site.chars().all(plain) {
+        return Err(FetchError::permanent(format!(
+            "{site:?} is no site of Datadog; write one like datadoghq.eu"
+        )));
+    }
+    Ok(format!("https://api.{}", site.trim_start_matches("api.")))
+}
+
+/// A value the way Datadog writes tags; empty for a value of which no tag can hold anything.
+pub(crate) fn tag(value: &str) -> String {
+    let mut tag = String::with_capacity(value.len());
+    for c in value.chars().flat_map(char::to_lowercase).take(LONGEST_TAG) {
+        if c.is_alphanumeric() || matches!(c, ':' | '.' | '/' | '-' | '_') {
+            tag.push(c);
+        } else if !tag.ends_with('_') {
+            tag.push('_');
+        }
+    }
+    tag.trim_end_matches('_').to_owned()
 }
 
 #[derive(Debug)]
@@ -309,6 +325,10 @@ impl Store for Datadog {
                  framework"
                     .to_owned(),
             ),
+            MeasureKind::NewErrors => Err(SPANS_TELL.to_owned()),
+            MeasureKind::Vital(_) | MeasureKind::ScriptErrors => {
+                Err(BROWSERS_TELL.to_owned())
+            }
             MeasureKind::Restarts | MeasureKind::Gauge => Err(
                 "Datadog has no usual place for this; write its query, e.g. \
                  `avg:kubernetes.memory.usage{version:${version}}`"
@@ -318,15 +338,7 @@ impl Store for Datadog {
     }
 
     fn quote(&self, value: &str) -> Result<String, String> {
-        let mut tag = String::with_capacity(value.len());
-        for c in value.chars().flat_map(char::to_lowercase).take(LONGEST_TAG) {
-            if c.is_alphanumeric() || matches!(c, ':' | '.' | '/' | '-' | '_') {
-                tag.push(c);
-            } else if !tag.ends_with('_') {
-                tag.push('_');
-            }
-        }
-        let tag = tag.trim_end_matches('_').to_owned();
+        let tag = tag(value);
         if tag.is_empty() {
             return Err(format!("the value {value:?} is nothing that a tag of Datadog can hold"));
         }

@@ -29,7 +29,7 @@ use super::wire::{Wire, whole_step};
 use super::{Pace, Reply, Store, USUAL_THRESHOLDS, Window};
 use crate::error::FetchError;
 use crate::http::{Access, Credentials, Secret};
-use crate::subject::{Measure, MeasureKind, Source};
+use crate::subject::{BROWSERS_TELL, Measure, MeasureKind, SPANS_TELL, Source};
 
 /// DQL writes texts in double quotes, with backslashes.
 const DQL: Strings = Strings { marks: &['"'], others: &['`'], backslash: true, comment: "//" };
@@ -178,6 +178,10 @@ impl Store for Dynatrace {
                     (*bound, format!("{FETCH} and duration > {millis}ms{COUNT}"))
                 };
                 Ok(Source::Slower { total, slower: USUAL_THRESHOLDS.iter().map(slower).collect() })
+            }
+            MeasureKind::NewErrors => Err(SPANS_TELL.to_owned()),
+            MeasureKind::Vital(_) | MeasureKind::ScriptErrors => {
+                Err(BROWSERS_TELL.to_owned())
             }
             MeasureKind::Restarts | MeasureKind::Gauge => Err(
                 "Dynatrace has no usual place for this; write DQL, e.g. `timeseries count = \

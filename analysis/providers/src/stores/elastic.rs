@@ -30,7 +30,7 @@ use super::wire::{Wire, whole_step};
 use super::{Pace, Reply, Store, StoredSeries, USUAL_THRESHOLDS, Window, moment};
 use crate::error::FetchError;
 use crate::http::{Access, Credentials, Secret};
-use crate::subject::{Measure, MeasureKind, Source};
+use crate::subject::{BROWSERS_TELL, Measure, MeasureKind, SPANS_TELL, Source};
 
 /// Rows that are asked for at most: ES|QL's own largest number by default.
 const MOST_ROWS: usize = 10_000;
@@ -241,6 +241,10 @@ impl Store for Elastic {
                     (*bound, format!("{FROM} AND transaction.duration.us > {micros}{COUNT}"))
                 };
                 Ok(Source::Slower { total, slower: USUAL_THRESHOLDS.iter().map(slower).collect() })
+            }
+            MeasureKind::NewErrors => Err(SPANS_TELL.to_owned()),
+            MeasureKind::Vital(_) | MeasureKind::ScriptErrors => {
+                Err(BROWSERS_TELL.to_owned())
             }
             MeasureKind::Restarts | MeasureKind::Gauge => Err(
                 "Elasticsearch has no usual place for this; write ES|QL that yields the columns `interval` and \

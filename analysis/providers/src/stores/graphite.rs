@@ -22,7 +22,7 @@ use crate::stores::limits::Limits;
 use crate::stores::windows::Windows;
 use crate::stores::wire::whole_step;
 use crate::stores::{Pace, Reply, Store, StoredSeries, Window, moment, placeholders};
-use crate::subject::{Measure, MeasureKind, Source};
+use crate::subject::{BROWSERS_TELL, Measure, MeasureKind, SPANS_TELL, Source};
 
 /// How a query is written.
 const EXAMPLE: &str =
@@ -139,6 +139,10 @@ impl Store for Graphite {
         let example = match kind {
             MeasureKind::Errors | MeasureKind::Latency | MeasureKind::Restarts => {
                 EXAMPLE.to_owned()
+            }
+            MeasureKind::NewErrors => return Err(SPANS_TELL.to_owned()),
+            MeasureKind::Vital(_) | MeasureKind::ScriptErrors => {
+                return Err(BROWSERS_TELL.to_owned());
             }
             MeasureKind::Gauge => gauge(),
         };

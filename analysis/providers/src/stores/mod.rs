@@ -10,7 +10,7 @@
 //! store and ends in `Windows::new(store)`. `attempt.rs` makes one attempt bounded in time and size, and `limits.rs`
 //! remembers when the store asked to be left alone: `wire.rs` is both together.
 
-mod attempt;
+pub(crate) mod attempt;
 pub(crate) mod cloudwatch;
 pub(crate) mod datadog;
 pub(crate) mod dynatrace;
@@ -18,12 +18,12 @@ pub(crate) mod elastic;
 pub(crate) mod graphite;
 pub(crate) mod http_json;
 pub(crate) mod influx;
-mod limits;
+pub(crate) mod limits;
 mod moment;
 pub(crate) mod new_relic;
 mod placeholders;
 pub(crate) mod windows;
-mod wire;
+pub(crate) mod wire;
 
 use std::time::Duration;
 

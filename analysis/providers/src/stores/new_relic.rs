@@ -28,7 +28,7 @@ use super::wire::{Wire, whole_step};
 use super::{Pace, Reply, Store, USUAL_THRESHOLDS, Window};
 use crate::error::FetchError;
 use crate::http::{Access, Secret};
-use crate::subject::{Measure, MeasureKind, Source};
+use crate::subject::{BROWSERS_TELL, Measure, MeasureKind, SPANS_TELL, Source};
 
 /// Most queries in one request; `NerdGraph` runs at most 25 at once for a user.
 const TOGETHER: usize = 10;
@@ -329,6 +329,10 @@ impl Store for NewRelic {
                 };
                 let slower = USUAL_THRESHOLDS.iter().map(slower).collect();
                 Ok(Source::Slower { total: FROM.to_owned(), slower })
+            }
+            MeasureKind::NewErrors => Err(SPANS_TELL.to_owned()),
+            MeasureKind::Vital(_) | MeasureKind::ScriptErrors => {
+                Err(BROWSERS_TELL.to_owned())
             }
             MeasureKind::Restarts | MeasureKind::Gauge => Err(
                 "New Relic has no usual place for this; write its query, e.g. `FROM K8sContainerSample SELECT \

@@ -147,7 +147,7 @@ impl From<FetchError> for Refused {
 }
 
 /// The sentence for people in an error, wherever stores put it.
-fn message(value: &Value) -> Option<String> {
+pub(crate) fn message(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Array(all) => all.iter().find_map(message),

@@ -41,6 +41,7 @@ fn observation(one: &Observation) -> String {
             )
         }
         Sample::Gauge { value } => format!("{value}"),
+        other @ Sample::Attempt { .. } => format!("{other:?}"),
     };
     let stratum = one.stratum.as_ref().map(|name| format!(" on {name}")).unwrap_or_default();
     format!("    {arm} {} {}{stratum}: {sample}", one.instance, one.check)

@@ -97,7 +97,9 @@ pub(crate) async fn measure(
                                 add(&format!("bucket {}", ((index - 1) >> by) + 1), count);
                             }
                         }
-                        Sample::Gauge { .. } => panic!("{} is no gauge", one.check),
+                        Sample::Gauge { .. } | Sample::Attempt { .. } => {
+                            panic!("{} counts no requests", one.check)
+                        }
                     }
                 }
                 if completeness != Completeness::Full {

@@ -28,9 +28,10 @@ pub(crate) fn told(measured: &Measured) -> String {
         };
         let sample = match &one.sample {
             Sample::Events { events, of } => format!("{events} of {of}"),
-            other @ (Sample::Histogram { .. } | Sample::Exponential(_) | Sample::Gauge { .. }) => {
-                format!("{other:?}")
-            }
+            other @ (Sample::Histogram { .. }
+            | Sample::Exponential(_)
+            | Sample::Gauge { .. }
+            | Sample::Attempt { .. }) => format!("{other:?}"),
         };
         text += &format!("\n    {arm} {} {}: {sample}", one.instance, one.check);
     }

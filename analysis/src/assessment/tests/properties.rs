@@ -130,7 +130,7 @@ proptest! {
                         .filter(|observation| match &observation.sample {
                             Sample::Histogram { le, .. } => le == &[0.1, 0.25, 0.5] && observation.check == "latency",
                             Sample::Events { .. } => observation.check != "latency",
-                            Sample::Exponential(_) | Sample::Gauge { .. } => false,
+                            Sample::Exponential(_) | Sample::Gauge { .. } | Sample::Attempt { .. } => false,
                         })
                         .cloned()
                         .collect(),

@@ -3,6 +3,7 @@
 use Arm::{Baseline, Canary};
 
 use super::*;
+use crate::cause::Explanation;
 use crate::policy::Limit;
 
 #[test]
@@ -32,14 +33,14 @@ fn nothing_is_asked_of_git_before_zero_is_confirmed() {
     rig.happen(Happened::Shifted { deployment: deployment.clone(), serial: 1, weight });
     rig.happen(Happened::Shifted { deployment, serial: 2, weight });
     assert!(!rig.wants("revert:"), "only zero counts");
-    assert!(asks(&rig.confirm(), "revert:"));
+    assert!(asks(&rig.back(), "revert:"));
 }
 
 #[test]
 fn a_failed_deployment_is_reverted_with_its_evidence_and_then_removed() {
     let mut rig = Rig::new().on_first_step();
     rig.bad();
-    let moved = rig.confirm();
+    let moved = rig.back();
     let Some(Action::Revert(order)) = moved.actions.first() else { panic!("no revert: {moved:?}") };
     assert_eq!(order.candidate.revision(), &revision(2));
     assert_eq!(order.stable.revision, revision(1));
@@ -54,6 +55,38 @@ fn a_failed_deployment_is_reverted_with_its_evidence_and_then_removed() {
     assert_eq!(end.weight, percent(10));
     assert_eq!(end.canary_failures, 200);
     assert!(end.decided <= end.traffic_back.unwrap());
+}
+
+#[test]
+fn the_revert_says_what_traces_say() {
+    let mut rig = Rig::new().on_first_step();
+    rig.bad();
+    let moved = rig.confirm();
+    assert!(asks(&moved, "explain:") && !asks(&moved, "revert:"), "traces come before Git");
+    let deployment = rig.id();
+    let explanation = Explanation {
+        headline: "p99 +85 ms: 16 more `SELECT cart_items`".to_owned(),
+        lines: vec!["from `CartRepo::load`".to_owned()],
+        suspect: None,
+    };
+    let cause = Explained::Found(Box::new(explanation));
+    let document = Some("{}".to_owned());
+    let moved = rig.happen(Happened::Explained {
+        deployment: deployment.clone(),
+        cause: cause.clone(),
+        document,
+    });
+    assert!(moved.reason.as_ref().unwrap().starts_with("traces say: p99 +85 ms"));
+    let Some(Action::Revert(order)) = moved.actions.first() else { panic!("no revert: {moved:?}") };
+    assert_eq!(order.cause, ["from `CartRepo::load`"]);
+    // An answer that comes twice, and one that comes too late, change nothing.
+    let why = "no traces".to_owned();
+    let cause_again = Explained::Nothing { why };
+    let again = Happened::Explained { deployment, cause: cause_again, document: None };
+    assert_eq!(rig.happen(again).actions, []);
+    rig.git(pushed());
+    rig.removed();
+    assert_eq!(rig.finished[0].cause, Some(cause));
 }
 
 #[test]
@@ -113,7 +146,7 @@ fn an_irreversible_change_waits_for_approval_and_approve_lets_it_go_ahead() {
     rig.started();
     rig.confirm();
     rig.bad();
-    let moved = rig.confirm();
+    let moved = rig.back();
     let Some(Action::Revert(order)) = moved.actions.first() else { panic!("no revert: {moved:?}") };
     let only_show = order.only_show.as_ref().unwrap();
     assert!(only_show.needs_person && only_show.why.contains("migrations/7.sql"), "{only_show:?}");
@@ -142,7 +175,7 @@ fn what_a_revert_cannot_undo_by_itself_asks_a_person() {
         rig.started();
         rig.confirm();
         rig.bad();
-        let moved = rig.confirm();
+        let moved = rig.back();
         let Some(Action::Revert(order)) = moved.actions.first() else { panic!("{name}") };
         let only_show = order.only_show.as_ref().unwrap();
         assert!(only_show.needs_person && only_show.why.contains(name), "{only_show:?}");
@@ -155,7 +188,7 @@ fn without_reverts_in_the_policy_the_patch_is_shown_and_nothing_waits() {
     policy.on_fail.revert = Revert::None;
     let mut rig = Rig::with(policy).on_first_step();
     rig.bad();
-    let moved = rig.confirm();
+    let moved = rig.back();
     let Some(Action::Revert(order)) = moved.actions.first() else { panic!("no revert: {moved:?}") };
     assert!(order.only_show.as_ref().is_some_and(|o| !o.needs_person));
     rig.git(not_written(false));
@@ -179,7 +212,7 @@ fn the_circuit_breaker_stops_automatic_reverts_within_its_window() {
         rig.started();
         rig.confirm();
         rig.bad();
-        let moved = rig.confirm();
+        let moved = rig.back();
         let Some(Action::Revert(order)) = moved.actions.first() else { panic!("{moved:?}") };
         let only_show = order.only_show.clone();
         let outcome = only_show.as_ref().map_or_else(pushed, |_| not_written(true));
@@ -203,7 +236,7 @@ fn a_version_that_cannot_start_is_reverted_without_ever_getting_traffic() {
     let why = "exit status 101: no such table".to_owned();
     rig.happen(Happened::StartFailed { deployment, why, version_fault: true });
     assert_eq!(rig.keys(), ["shift:checkout-0202020-2:1"]);
-    assert!(asks(&rig.confirm(), "revert:"));
+    assert!(asks(&rig.back(), "revert:"));
     rig.git(pushed());
     rig.removed();
     assert_eq!(rig.outcome(), Some(Outcome::RolledBack));
@@ -232,7 +265,7 @@ fn a_canary_that_cannot_be_started_again_gives_its_traffic_back() {
         let (deployment, why) = (rig.id(), "exit status 101".to_owned());
         rig.happen(Happened::StartFailed { deployment, why, version_fault });
         assert_eq!(rig.weight(), Weight::ZERO);
-        rig.confirm();
+        rig.back();
         assert_eq!(rig.wants("revert:"), reverts);
     }
 }
@@ -257,7 +290,7 @@ fn a_crash_loop_is_undone_unless_stable_suffers_too() {
 fn people_hear_once_that_undoing_takes_longer() {
     let mut rig = Rig::new().on_first_step();
     rig.bad();
-    rig.confirm();
+    rig.back();
     let deployment = rig.id();
     for _ in 0..3 {
         let what = "the revert could not be pushed: connection refused".to_owned();

@@ -5,6 +5,7 @@
 
 mod endings;
 mod freshness;
+mod gate;
 mod people;
 mod properties;
 mod ramp;
@@ -18,6 +19,7 @@ use jiff::Timestamp;
 
 use super::{outstanding, transition};
 use crate::action::Action;
+use crate::cause::Explained;
 use crate::commit::{Candidate, Commit, Revision};
 use crate::deployment::{DeploymentId, Finished, GitOutcome, Outcome};
 use crate::event::{Event, Happened, Order};
@@ -25,7 +27,7 @@ use crate::policy::{
     Metrics, OnFail, OnInconclusive, Policy, ProcessTarget, ProxyRoute, Revert, Router, StepPolicy,
     Steps, Target,
 };
-use crate::state::{Phase, State};
+use crate::state::{Phase, Stage, State};
 use crate::weight::Weight;
 
 /// Content of the version that serves when a test begins.
@@ -159,7 +161,25 @@ impl Rig {
         self.happen(Happened::Operated { by: "alice".to_owned(), order })
     }
 
+    /// Zero is confirmed, and traces are looked at where that is asked for.
+    fn back(&mut self) -> Moved {
+        let moved = self.confirm();
+        if asks(&moved, "explain:") { self.explained() } else { moved }
+    }
+
+    /// Traces say nothing.
+    fn explained(&mut self) -> Moved {
+        let deployment = self.id();
+        let cause = Explained::Nothing { why: "no traces arrive".to_owned() };
+        self.happen(Happened::Explained { deployment, cause, document: None })
+    }
+
     fn git(&mut self, outcome: GitOutcome) -> Moved {
+        if let Some(Phase::RollingBack(back)) = self.state.live.as_ref().map(|live| &live.phase)
+            && back.stage == Stage::Cause
+        {
+            let _ = self.explained();
+        }
         let deployment = self.id();
         self.happen(Happened::GitAnswered { deployment, outcome })
     }
@@ -315,6 +335,8 @@ fn policy() -> Policy {
         }),
         metrics: Metrics::Proxy,
         sources: std::collections::BTreeMap::new(),
+        journeys: Vec::new(),
+        traces: crate::policy::Traces::default(),
         steps: Steps::ByHand(vec![step(10), step(50)]),
         bake: Duration::from_secs(60),
         analysis: Settings {

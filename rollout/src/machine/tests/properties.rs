@@ -23,7 +23,7 @@ enum Move {
 fn a_move() -> impl Strategy<Value = Move> {
     prop_oneof![
         2 => (1_u8..6, prop::bool::weighted(0.1)).prop_map(|(v, q)| Move::Tip(v, q)),
-        8 => (0_u8..6).prop_map(Move::Answer),
+        8 => (0_u8..7).prop_map(Move::Answer),
         1 => (0_u8..6).prop_map(Move::Stale),
         6 => (prop_oneof![4 => Just(0_u64), 1 => 0_u64..300], 0_u64..30_000)
             .prop_map(|(e, n)| Move::Scrape(e.min(n), n)),
@@ -49,6 +49,11 @@ fn happened(rig: &Rig, what: &Move) -> Vec<Happened> {
         1 => Happened::StartFailed { deployment, why: "why".to_owned(), version_fault: true },
         2 | 3 => Happened::Shifted { deployment, serial, weight },
         4 => Happened::Removed { deployment },
+        5 => Happened::Explained {
+            deployment,
+            cause: Explained::Nothing { why: "why".to_owned() },
+            document: None,
+        },
         _ => Happened::PromotionDone { deployment },
     };
     let one = match what {

@@ -27,6 +27,7 @@ pub type Snapshot = Arc<BTreeMap<(String, String), Vec<Running>>>;
 pub struct Processes {
     requests: mpsc::Sender<Request>,
     snapshot: watch::Receiver<Snapshot>,
+    endpoint: Option<Arc<str>>,
     /// Ends the task together with the last handle.
     _task: Arc<JoinSet<()>>,
 }
@@ -42,7 +43,15 @@ impl Processes {
         let (publish, snapshot) = watch::channel(Snapshot::default());
         let mut task = JoinSet::new();
         task.spawn(Supervisor::new(folder, publish).run(received, exits));
-        Self { requests, snapshot, _task: Arc::new(task) }
+        Self { requests, snapshot, endpoint: None, _task: Arc::new(task) }
+    }
+
+    /// Tells instances that are started from now on where telemetry is taken in, as OTLP over HTTP:
+    /// `http://127.0.0.1:8787`, without a path. Services that say themselves where to send do that.
+    #[must_use]
+    pub fn exporting_to(mut self, endpoint: &str) -> Self {
+        self.endpoint = Some(endpoint.into());
+        self
     }
 
     /// Makes a version run: adopts what still runs from before, starts what is missing, ends what
@@ -57,7 +66,7 @@ impl Processes {
     /// back or to try again. A version that had never been up as a whole has nothing left running
     /// then; one that had goes on being restarted.
     pub async fn start(&self, launch: &Launch) -> Result<Vec<Running>, StartError> {
-        let prepared = Arc::new(spec::prepare(launch).await?);
+        let prepared = Arc::new(spec::prepare(launch, self.endpoint.clone()).await?);
         self.ask(|reply| Request::Start(prepared, reply))
             .await
             .unwrap_or_else(|| Err(StartError::supervisor_ended()))

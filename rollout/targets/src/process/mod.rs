@@ -15,6 +15,7 @@ mod record;
 mod spawn;
 mod spec;
 mod supervisor;
+mod telemetry;
 
 pub use error::{StartError, StopError};
 pub use handle::{Processes, Snapshot};

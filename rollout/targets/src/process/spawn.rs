@@ -14,6 +14,7 @@ use super::kernel::{self, Identity};
 use super::log;
 use super::record::{self, Folder};
 use super::spec::Prepared;
+use super::telemetry::{self, Sender};
 
 /// What a process gets of Serin's own environment; anything else, credentials above all, is none
 /// of its business.
@@ -68,6 +69,12 @@ fn command(
     let spec = &prepared.spec;
     let mut words = spec.command.iter().map(with_port);
     let program = words.next().unwrap_or_default();
+    let sender = Sender {
+        service: &prepared.version.service,
+        revision: &prepared.version.revision,
+        instance: &prepared.version.instance(index),
+    };
+    let telemetry = telemetry::variables(sender, &spec.environment, prepared.endpoint.as_deref());
     let mut command = Command::new(program_path(&program, &prepared.working_directory));
     command
         .args(words)
@@ -75,6 +82,7 @@ fn command(
         .env_clear()
         .envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
         .envs(spec.environment.iter().map(|(name, value)| (name, with_port(value))))
+        .envs(telemetry.iter().map(|(name, value)| (name, with_port(value))))
         .env("PORT", port.to_string())
         .env("SERIN_SERVICE", &prepared.version.service)
         .env("SERIN_REVISION", &prepared.version.revision)

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::StartError;
@@ -24,7 +25,8 @@ pub struct ProcessSpec {
     /// Program and arguments. A program with a `/` is taken from the working directory, one
     /// without is looked for in `PATH`. `${PORT}` stands for the port.
     pub command: Vec<String>,
-    /// Variables beside those that every instance gets; `${PORT}` stands for the port.
+    /// Variables beside those that every instance gets; `${PORT}` stands for the port. Those that OpenTelemetry
+    /// knows win over the ones that Serin would set.
     pub environment: BTreeMap<String, String>,
     /// Where the command runs, relative to the checkout, which it must not leave. Default: the
     /// checkout.
@@ -133,10 +135,15 @@ pub(super) struct Prepared {
     pub(super) spec: ProcessSpec,
     /// Absolute, exists, inside the checkout.
     pub(super) working_directory: PathBuf,
+    /// Where telemetry is taken in, if it is.
+    pub(super) endpoint: Option<Arc<str>>,
 }
 
 /// Checks a launch and finds its working directory.
-pub(super) async fn prepare(launch: &Launch) -> Result<Prepared, StartError> {
+pub(super) async fn prepare(
+    launch: &Launch,
+    endpoint: Option<Arc<str>>,
+) -> Result<Prepared, StartError> {
     let Launch { service, revision, checkout, spec } = launch;
     validate(service, revision, spec)?;
     let version = Version { service: service.clone(), revision: revision.clone() };
@@ -153,7 +160,7 @@ pub(super) async fn prepare(launch: &Launch) -> Result<Prepared, StartError> {
         None => checkout,
         Some(relative) => inside(&checkout, relative).await?,
     };
-    Ok(Prepared { version, spec: spec.clone(), working_directory })
+    Ok(Prepared { version, spec: spec.clone(), working_directory, endpoint })
 }
 
 /// Resolves a folder of the checkout; neither `..` nor a symbolic link may lead out of it.

@@ -22,6 +22,8 @@ async fn a_version_runs_with_its_environment_until_it_is_stopped() {
     launch.spec.command.push("port-${PORT}".to_owned());
     launch.spec.environment.insert("LISTEN".to_owned(), "on ${PORT}".to_owned());
     launch.spec.environment.insert("PORT".to_owned(), "1".to_owned());
+    let attributes = "team=pay,port=${PORT}".to_owned();
+    launch.spec.environment.insert("OTEL_RESOURCE_ATTRIBUTES".to_owned(), attributes);
 
     let running = world.start(&launch).await.expect("started");
     let names: Vec<&str> = running.iter().map(|one| one.instance.as_str()).collect();
@@ -37,6 +39,11 @@ async fn a_version_runs_with_its_environment_until_it_is_stopped() {
         format!("arg port-{port}"),
         "SERIN_SERVICE=checkout".to_owned(),
         "SERIN_REVISION=4f2c1a9d0c7be1a0".to_owned(),
+        "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:8787".to_owned(),
+        "OTEL_SERVICE_NAME=checkout".to_owned(),
+        format!(
+            "OTEL_RESOURCE_ATTRIBUTES=team=pay,port={port},service.version=4f2c1a9d0c7be1a0,vcs.ref.head.revision=4f2c1a9d0c7be1a0,service.instance.id=checkout-4f2c1a9-1"
+        ),
         format!("in {}/app", world.folder.path().canonicalize().expect("there").display()),
     ] {
         assert!(told.lines().any(|told| told == line), "{line} is not in {told}");

@@ -55,7 +55,8 @@ impl World {
 
     pub(crate) fn on(folder: Ground) -> Self {
         let (send, exits) = mpsc::channel(8);
-        let processes = Processes::new(folder.path().join("processes"), send);
+        let processes = Processes::new(folder.path().join("processes"), send)
+            .exporting_to("http://127.0.0.1:8787");
         Self { folder, processes, exits }
     }
 

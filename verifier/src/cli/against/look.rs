@@ -100,7 +100,7 @@ fn requests(sample: &Sample) -> u64 {
         Sample::Events { of, .. } => *of,
         Sample::Histogram { counts, .. } => counts.iter().sum(),
         Sample::Exponential(histogram) => histogram.zero + histogram.counts.iter().sum::<u64>(),
-        Sample::Gauge { .. } => 1,
+        Sample::Gauge { .. } | Sample::Attempt { .. } => 1,
     }
 }
 
@@ -154,6 +154,8 @@ fn look_at(policy: &Policy, check: &Check, fed: &Fed) -> LookedCheck {
         | Test::Errors { .. }
         | Test::ErrorObjective { .. }
         | Test::Restarts { .. }
+        | Test::NewErrors
+        | Test::Journey { .. }
         | Test::Gauge { .. }
         | Test::Kayenta(_) => {}
     }
@@ -164,7 +166,10 @@ fn look_at(policy: &Policy, check: &Check, fed: &Fed) -> LookedCheck {
 fn without_bound(threshold: f64, reads: &str, fed: &Fed) -> Option<String> {
     let classic = fed.of(reads).find_map(|(_, _, one)| match &one.sample {
         Sample::Histogram { le, .. } => Some(le),
-        Sample::Exponential(_) | Sample::Events { .. } | Sample::Gauge { .. } => None,
+        Sample::Exponential(_)
+        | Sample::Events { .. }
+        | Sample::Gauge { .. }
+        | Sample::Attempt { .. } => None,
     })?;
     let ends = classic.iter().any(|bound| (bound / threshold - 1.0).abs() < 1e-9);
     (!ends).then(|| {

@@ -4,6 +4,7 @@
 //! without a login, and secrets are given by reference.
 
 mod stores;
+mod traces;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,6 +19,8 @@ pub use self::stores::{
     CloudWatch, Datadog, Dynatrace, DynatraceApi, Elastic, Graphite, HttpStore, Influx,
     InfluxVersion, JsonPointers, NewRelic, NewRelicRegion, TimeFormat,
 };
+pub(in crate::config) use self::traces::TRACES;
+pub use self::traces::{Grafana, TempoServer, TraceServer, Traces};
 
 /// A server or store that observations come from.
 #[derive(Debug, Clone)]
@@ -55,6 +58,8 @@ pub enum ProviderKind {
     Graphite(Graphite),
     /// Anything that answers JSON.
     Http(HttpStore),
+    /// A store of traces, which has no numbers for a policy.
+    Traces(Traces),
 }
 
 /// Keys of the kinds that are no Prometheus.
@@ -74,6 +79,7 @@ impl ProviderKind {
             Self::Influx(_) => "influx",
             Self::Graphite(_) => "graphite",
             Self::Http(_) => "http",
+            Self::Traces(store) => store.name(),
         }
     }
 
@@ -86,6 +92,8 @@ impl ProviderKind {
             Self::Dynatrace(server) => requests && server.api == DynatraceApi::Grail,
             Self::Datadog(_) => measure == Measure::Errors,
             Self::CloudWatch(_) | Self::Influx(_) | Self::Graphite(_) | Self::Http(_) => false,
+            // Its measures are refused before with the store itself.
+            Self::Traces(_) => true,
         };
         match measure {
             _ if usual => None,
@@ -98,6 +106,7 @@ impl ProviderKind {
             Measure::Restarts => Some(
                 "restarts: { bad: '<query of restarts>', total: '<query of seconds of running>' }",
             ),
+            Measure::NewErrors | Measure::Browsers(_) => None,
             Measure::Gauge => Some("gauge: { query: '<query of its value>' }"),
         }
     }
@@ -179,13 +188,14 @@ pub struct Bounds {
 }
 
 /// The kinds, as people are told of them.
-const EXPECTED: &str = "prometheus: { url: http://127.0.0.1:9090 }, or one of datadog, newRelic, dynatrace, elastic, cloudWatch, influx, graphite and http";
+const EXPECTED: &str = "prometheus: { url: http://127.0.0.1:9090 }, or one of datadog, newRelic, dynatrace, elastic, cloudWatch, influx, graphite and http, or for traces jaeger, tempo or zipkin";
 
 /// Reads what a provider is.
 pub(super) fn read(fields: &Fields<'_>, context: Context<'_>) -> Option<ProviderKind> {
     let mut found: Vec<(&str, At<'_>)> =
         fields.get("prometheus").map(|at| ("prometheus", at)).into_iter().collect();
-    found.extend(STORES.into_iter().filter_map(|name| Some((name, fields.get(name)?))));
+    let others = STORES.into_iter().chain(TRACES);
+    found.extend(others.filter_map(|name| Some((name, fields.get(name)?))));
     if let [(one, _), (other, at), ..] = &*found {
         let message = format!("one provider is either `{one}` or `{other}`");
         at.wrong(Wrong::new(message, "make two providers of it, each with a name"));
@@ -202,6 +212,7 @@ pub(super) fn read(fields: &Fields<'_>, context: Context<'_>) -> Option<Provider
         "prometheus" => at.map("a map, e.g. { url: http://127.0.0.1:9090 }", |fields| {
             prometheus(fields, context).map(ProviderKind::Prometheus)
         })?,
+        kind if TRACES.contains(&kind) => traces::read(kind, at, context),
         kind => stores::read(kind, at, context),
     }
 }

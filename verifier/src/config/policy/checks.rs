@@ -12,8 +12,8 @@ mod test;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use analysis::{Check, OnBreach, Test};
-use rollout::policy::{EDGE, Measurement, Metrics, RESTARTS, Source};
+use analysis::{Check, NEW_ERRORS, OnBreach, Test};
+use rollout::policy::{Browsers, EDGE, Measurement, Metrics, RESTARTS, Source};
 
 pub(in crate::config) use self::kayenta::{DIRECTIONS, MEASURES, NAN_STRATEGIES};
 pub(in crate::config) use self::source::UNITS;
@@ -36,11 +36,28 @@ pub(in crate::config) enum Measure {
     Latency,
     /// Restarts of processes.
     Restarts,
+    /// Errors that nobody saw before.
+    NewErrors,
+    /// What browsers report.
+    Browsers(Browsers),
     /// A gauge by its name.
     Gauge,
 }
 
-const KINDS: [Measure; 4] = [Measure::Errors, Measure::Latency, Measure::Restarts, Measure::Gauge];
+/// All of them; the last one is nothing without more.
+const KINDS: [Measure; 11] = [
+    Measure::Errors,
+    Measure::Latency,
+    Measure::Restarts,
+    Measure::NewErrors,
+    Measure::Browsers(Browsers::Lcp),
+    Measure::Browsers(Browsers::Inp),
+    Measure::Browsers(Browsers::Cls),
+    Measure::Browsers(Browsers::Fcp),
+    Measure::Browsers(Browsers::Ttfb),
+    Measure::Browsers(Browsers::ScriptErrors),
+    Measure::Gauge,
+];
 
 impl Measure {
     /// Its key.
@@ -49,14 +66,35 @@ impl Measure {
             Self::Errors => "errors",
             Self::Latency => "latency",
             Self::Restarts => RESTARTS,
+            Self::NewErrors => NEW_ERRORS,
+            Self::Browsers(reported) => reported.name(),
             Self::Gauge => "gauge",
         }
+    }
+
+    /// Where it is found if nothing is said.
+    fn measurement(self) -> Measurement {
+        match self {
+            Self::Browsers(reported) => {
+                Measurement { source: Source::Browsers(reported), by: None }
+            }
+            Self::Errors | Self::Latency | Self::Restarts | Self::NewErrors | Self::Gauge => {
+                Measurement::default()
+            }
+        }
+    }
+
+    /// Whether it never holds a weight back: few browsers report, and late.
+    fn only_against(self) -> bool {
+        matches!(self, Self::Browsers(_))
     }
 
     fn warm_up(self) -> Duration {
         match self {
             Self::Latency => defaults::LATENCY_WARM_UP,
-            Self::Errors | Self::Restarts | Self::Gauge => defaults::WARM_UP,
+            Self::Errors | Self::Restarts | Self::NewErrors | Self::Browsers(_) | Self::Gauge => {
+                defaults::WARM_UP
+            }
         }
     }
 }
@@ -79,7 +117,7 @@ impl<'a> Item<'a> {
             name: None,
             measure,
             test: measure.default_test(),
-            measurement: Measurement::default(),
+            measurement: measure.measurement(),
             warm_up: None,
         }
     }
@@ -96,11 +134,13 @@ impl<'a> Item<'a> {
     /// Whether it compares the canary with the baseline, so that a step can pass.
     fn compares(&self) -> bool {
         match self.test {
-            Test::Errors { .. } | Test::Latency { .. } => true,
+            Test::Errors { .. } | Test::Latency { .. } => !self.measure.only_against(),
             Test::Kayenta(ref metric) => !metric.muted,
             Test::ErrorObjective { .. }
             | Test::LatencyObjective { .. }
             | Test::Restarts { .. }
+            | Test::NewErrors
+            | Test::Journey { .. }
             | Test::Gauge { .. } => false,
         }
     }
@@ -195,11 +235,21 @@ fn item<'a>(at: &At<'a>, metrics: &Metrics) -> Option<Item<'a>> {
     })?
 }
 
-/// Everything below `errors`, `latency`, `restarts` or `gauge`.
+/// Everything below the key of a check.
 fn body<'a>(fields: &Fields<'_>, plain: Item<'a>, metrics: &Metrics) -> Option<Item<'a>> {
     let test = test::read(fields, plain.measure);
-    let measurement = source::read(fields, plain.measure, metrics);
-    let warm_up = fields.get("warmUp").and_then(|at| warm_up(&at));
+    let measurement = match plain.measure {
+        Measure::NewErrors | Measure::Browsers(_) => plain.measure.measurement(),
+        Measure::Errors | Measure::Latency | Measure::Restarts | Measure::Gauge => {
+            source::read(fields, plain.measure, metrics)
+        }
+    };
+    let warm_up = match plain.measure {
+        Measure::NewErrors | Measure::Browsers(_) => None,
+        Measure::Errors | Measure::Latency | Measure::Restarts | Measure::Gauge => {
+            fields.get("warmUp").and_then(|at| warm_up(&at))
+        }
+    };
     Some(Item { test: test?, measurement, warm_up, ..plain })
 }
 
@@ -239,6 +289,8 @@ fn contradictions(at: &At<'_>, items: &[Item<'_>]) {
             Test::Errors { .. }
             | Test::Latency { .. }
             | Test::Restarts { .. }
+            | Test::NewErrors
+            | Test::Journey { .. }
             | Test::Gauge { .. }
             | Test::Kayenta(_) => OnBreach::Pause,
         };
@@ -304,12 +356,15 @@ fn named(items: &[Item<'_>], warm_up: Option<Duration>) -> Checks {
         if item.has_source() {
             found.sources.insert(read.clone(), item.measurement.clone());
         }
-        if item.measurement.source == Source::Auto {
+        if item.measurement.source == Source::Auto && item.measure != Measure::NewErrors {
             found.usual.push((Some(item.at.span()), item.measure));
         }
         reads.push(read.clone());
-        let warm_up = item.warm_up.or(warm_up).unwrap_or(item.measure.warm_up());
-        found.all.push(Check { name, reads: read, test: item.test.clone(), warm_up });
+        let beside = matches!(item.measure, Measure::NewErrors | Measure::Browsers(_));
+        let warm_up = item.warm_up.or(warm_up).filter(|_| !beside);
+        let warm_up = warm_up.unwrap_or(item.measure.warm_up());
+        let (test, only_against) = (item.test.clone(), item.measure.only_against());
+        found.all.push(Check { name, reads: read, test, warm_up, only_against });
     }
     found
 }

@@ -13,7 +13,7 @@ use crate::config::source::Span;
 use crate::config::{STORES, defaults, values};
 
 const EXPECTED: &str =
-    "proxy, scrape, otlp, prometheus: { provider: main } or store: { provider: main }";
+    "proxy, scrape, otlp, traces, prometheus: { provider: main } or store: { provider: main }";
 
 /// Stores bill for each question, and keep whole minutes.
 const SHORTEST_OF_STORE: Duration = Duration::from_secs(10);
@@ -37,7 +37,7 @@ pub(super) fn read(at: Option<&At<'_>>, service: &str) -> (Metrics, Option<Named
         if at.is_text() {
             return at.parse(EXPECTED, |text| word(text, service)).map(|metrics| (metrics, None));
         }
-        let mut names = vec!["proxy", "scrape", "otlp", "prometheus", "store"];
+        let mut names = vec!["proxy", "scrape", "otlp", "traces", "prometheus", "store"];
         names.extend(STORES);
         match at.choice(EXPECTED, &names, &[])? {
             ("scrape", value) => {
@@ -47,6 +47,11 @@ pub(super) fn read(at: Option<&At<'_>>, service: &str) -> (Metrics, Option<Named
             ("otlp", value) => value.map("a map, e.g. { service: checkout }", |fields| {
                 let name = fields.get("service").and_then(|at| at.parse("a name", values::line));
                 (name.map_or_else(|| otlp(service), |service| Metrics::Otlp { service }), None)
+            }),
+            ("traces", value) if value.is_null() => Some((spans(service), None)),
+            ("traces", value) => value.map("a map, e.g. { service: checkout }", |fields| {
+                let name = fields.get("service").and_then(|at| at.parse("a name", values::line));
+                (name.map_or_else(|| spans(service), |service| Metrics::Traces { service }), None)
             }),
             ("prometheus", value) => value.map("a map, e.g. { provider: main }", prometheus)?,
             ("store", value) => value.map("a map, e.g. { provider: main }", store)?,
@@ -72,6 +77,7 @@ fn word(text: &str, service: &str) -> Result<Metrics, Wrong> {
             interval: defaults::SCRAPE_INTERVAL,
         }),
         "otlp" => Ok(otlp(service)),
+        "traces" => Ok(spans(service)),
         _ => Err(match near(text, &STORES) {
             Some(kind) => in_serin_yaml(kind),
             None => Wrong::new(
@@ -92,6 +98,10 @@ fn in_serin_yaml(kind: &str) -> Wrong {
 
 fn otlp(service: &str) -> Metrics {
     Metrics::Otlp { service: service.to_owned() }
+}
+
+fn spans(service: &str) -> Metrics {
+    Metrics::Traces { service: service.to_owned() }
 }
 
 fn scrape(fields: &Fields<'_>) -> Metrics {
@@ -133,7 +143,7 @@ fn provider(fields: &Fields<'_>, prometheus: bool) -> Option<Named> {
     Some(Named { at: at.span(), provider: at.parse("a name", values::name)?, prometheus })
 }
 
-fn version(at: &At<'_>) -> Option<VersionText> {
+pub(super) fn version(at: &At<'_>) -> Option<VersionText> {
     at.word(&[("full", VersionText::Full), ("short", VersionText::Short)])
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use analysis::kayenta::{Metric, Outliers, Value};
 use analysis::{Check, OnBreach, Test};
-use rollout::policy::{Failed, Measurement, Named, Policy, Source};
+use rollout::policy::{Browsers, Failed, Measurement, Named, Policy, Source};
 
 use super::{Page, list, map, percent, text};
 use crate::config::policy::{DIRECTIONS, MEASURES, NAN_STRATEGIES, UNITS};
@@ -16,10 +16,16 @@ const WIDTH: usize = 100;
 /// Writes all checks of a policy.
 pub(super) fn write(page: &mut Page, policy: &Policy) {
     for check in &policy.analysis.checks {
-        let (kind, test) = test(check);
+        let Some((kind, test)) = test(check) else {
+            continue;
+        };
+        let kind = policy.of_browsers(&check.reads).map_or(kind, Browsers::name);
         let mut entries = policy.sources.get(&check.reads).map(source).unwrap_or_default();
         entries.extend(test);
-        entries.push(("warmUp", show_duration(check.warm_up)));
+        let beside = matches!(check.test, Test::NewErrors) || check.only_against;
+        if !beside {
+            entries.push(("warmUp", show_duration(check.warm_up)));
+        }
         page.line(2, &format!("- name: {}", text(&check.name)));
         let line = format!("{kind}: {}", braces(&entries));
         if line.len() <= WIDTH {
@@ -44,7 +50,7 @@ fn braces(entries: &[(&'static str, String)]) -> String {
 
 fn source(measurement: &Measurement) -> Entries {
     let mut entries = match &measurement.source {
-        Source::Auto => vec![],
+        Source::Auto | Source::Browsers(_) => vec![],
         Source::Named(metric) => named(metric),
         Source::Query { bad, total } => vec![("bad", text(bad)), ("total", text(total))],
         Source::Slower { total, slower } => {
@@ -85,9 +91,9 @@ fn word<T: PartialEq>(words: &[(&str, T)], value: &T) -> String {
     words.iter().find(|(_, other)| other == value).map_or("", |(word, _)| word).to_owned()
 }
 
-/// The kind of a check, and what its test says.
-fn test(check: &Check) -> (&'static str, Entries) {
-    match &check.test {
+/// The kind of a check, and what its test says; nothing for a check that is written elsewhere.
+fn test(check: &Check) -> Option<(&'static str, Entries)> {
+    Some(match &check.test {
         Test::Errors { ratio, absolute } => {
             let tolerance =
                 [("ratio", ratio.to_string()), ("absolute", percent(*absolute).to_string())];
@@ -113,8 +119,10 @@ fn test(check: &Check) -> (&'static str, Entries) {
         Test::Gauge { at_most: Some(limit), sustained } => {
             ("gauge", vec![("atMost", limit.to_string()), ("for", show_duration(*sustained))])
         }
+        Test::NewErrors => (analysis::NEW_ERRORS, vec![]),
+        Test::Journey { .. } => return None,
         Test::Kayenta(metric) => kayenta(metric),
-    }
+    })
 }
 
 fn objective(at_most: f64) -> (&'static str, String) {

@@ -129,11 +129,13 @@ providers: [{ name: main, prometheus: { url: http://127.0.0.1:9090, bearerFrom: 
 notifiers: [{ name: deploys, slack: { webhookFrom: { env: SLACK_URL } } }]
 api: { tokenFrom: { env: TOKEN } }
 telemetry: { otlp: http://127.0.0.1:4318 }
+otlp: { grpc: 0.0.0.0:4317 }
 ";
     let instance = instance("serin.yaml", text, Path::new(BASE), &env)
         .unwrap_or_else(|p| panic!("{}", render_problems(&p, Colour::Never)));
     assert_eq!(instance.public_url.as_deref(), Some("https://serin.example.com"));
     assert_eq!(instance.journal, Path::new("/nowhere/serin-work/journal.db"));
+    assert_eq!(instance.grpc, Some(([0, 0, 0, 0], 4317).into()));
     assert_eq!(instance.repositories[1].url, "/nowhere/../shop.git");
     assert_eq!(instance.repositories[2].url, "ssh://git@example.com:22/shop.git");
     let Credentials::SshAgent { user } = &instance.repositories[2].credentials else { panic!() };
@@ -319,19 +321,23 @@ providers:
   - { name: in, influx: { url: http://influx:8086, version: 2, org: shop, tokenFrom: { env: TOKEN } } }
   - { name: gr, graphite: { url: http://graphite:8080, headers: { X-Org: shop } } }
   - { name: ht, http: { url: http://metrics, time: milliseconds, pointers: { series: /s, rows: /p, time: /0, value: /1 } } }
+  - { name: ja, jaeger: { url: http://jaeger:16686, page: https://jaeger.example.com/ui, timeout: 9s, bearerFrom: { env: TOKEN } } }
+  - { name: te, tempo: { url: http://tempo:3200, tenant: shop, grafana: { url: https://grafana.example.com, datasource: tempo-uid } } }
+  - { name: zi, zipkin: { url: http://zipkin:9411, basic: { user: serin, passwordFrom: { env: TOKEN } } } }
 ";
     let instance = instance("serin.yaml", text, Path::new(BASE), &env)
         .unwrap_or_else(|p| panic!("{}", render_problems(&p, Colour::Never)));
     let kinds: Vec<_> = instance.providers.iter().map(|p| p.kind.name()).collect();
     assert_eq!(kinds[..2], ["prometheus"; 2]);
-    assert_eq!(kinds[2..], STORES);
+    assert_eq!(kinds[2..10], STORES);
+    assert_eq!(kinds[10..], TRACES);
     let printed = format!("{instance:?}");
     assert!(!printed.contains("s3cret"), "{printed}");
 }
 
 #[test]
 fn a_store_that_needs_queries_is_told_with_those_of_its_kind() {
-    let settings = b"repositories: [{ name: shop, url: /srv/shop.git }]\nproviders:\n  - { name: dd, datadog: { site: datadoghq.eu, apiKeyFrom: { env: TOKEN }, applicationKeyFrom: { env: TOKEN } } }\n  - { name: main, prometheus: { url: http://127.0.0.1:9090 } }\n";
+    let settings = b"repositories: [{ name: shop, url: /srv/shop.git }]\nproviders:\n  - { name: dd, datadog: { site: datadoghq.eu, apiKeyFrom: { env: TOKEN }, applicationKeyFrom: { env: TOKEN } } }\n  - { name: main, prometheus: { url: http://127.0.0.1:9090 } }\n  - { name: te, tempo: { url: http://tempo:3200 } }\n";
     let instance = instance("serin.yaml", settings, Path::new(BASE), &env).unwrap();
     let told = |more: &str| -> Vec<(String, String, String)> {
         let text = format!("{FIVE_LINES}  {more}\n");
@@ -348,6 +354,8 @@ fn a_store_that_needs_queries_is_told_with_those_of_its_kind() {
         told("metrics: { store: { provider: main } }"),
         told("metrics: { prometheus: { provider: dd } }"),
         told("metrics: { store: { provider: de } }"),
+        told("metrics: { store: { provider: te } }"),
+        told("metrics: { prometheus: { provider: te } }"),
     ]);
 }
 

@@ -19,6 +19,11 @@ impl Dice {
         z ^ (z >> 31)
     }
 
+    /// An id of a span, never zero.
+    pub(super) fn id(&self) -> [u8; 8] {
+        (self.next() | 1).to_be_bytes()
+    }
+
     /// From 0 to below 1. 32 bits are enough for shares and latencies.
     pub(super) fn uniform(&self) -> f64 {
         let high = u32::try_from(self.next() >> 32).expect("32 bits are left");

@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::config::{LONGEST_LATENCY, P99};
 use super::*;
 
 /// Longest wait for anything here.
@@ -13,11 +14,11 @@ const BOUND: Duration = Duration::from_secs(20);
 
 fn config() -> ServiceConfig {
     ServiceConfig {
-        routes: vec!["/".to_owned(), "/checkout".to_owned()],
-        error_share: 0.0,
-        latency: Latency { median_ms: 1.0, p99_ms: 3.0, slow_tail: 1.0 },
-        dependency: None,
         revision: Some("4f2c1a9".to_owned()),
+        ..ServiceConfig::new(
+            &["/", "/checkout"],
+            Latency { median_ms: 1.0, p99_ms: 3.0, slow_tail: 1.0 },
+        )
     }
 }
 
@@ -158,7 +159,8 @@ async fn a_file_is_read_and_its_mistakes_are_named() {
         ServiceConfig::read(&path).await
     };
     let good = "routes: [/, /checkout]\nlatency: { medianMs: 1, p99Ms: 3 }\n";
-    let expected = ServiceConfig { revision: None, ..config() };
+    let mut expected = ServiceConfig { revision: None, ..config() };
+    expected.lines.file = path.display().to_string();
     assert_eq!(read(good).await.expect("read"), expected);
     let json = r#"{"routes": ["/", "/checkout"], "latency": {"medianMs": 1, "p99Ms": 3}}"#;
     assert_eq!(read(json).await.expect("read"), expected);
@@ -172,6 +174,8 @@ async fn a_file_is_read_and_its_mistakes_are_named() {
         (format!("routes: [cart]\n{latency}"), "beginning with `/`"),
         ("routes: [/]\nlatency: { medianMs: 3, p99Ms: 1 }\n".to_owned(), "medianMs <= p99Ms"),
         (" ".repeat(70_000), "longer than"),
+        (format!("{good}prices: none.sql\n"), "none.sql"),
+        (format!("{good}prices: service.yaml\n"), "write one statement"),
     ] {
         let error = read(&text).await.expect_err(named).to_string();
         assert!(error.contains(named) && error.contains("service.yaml"), "{error}");

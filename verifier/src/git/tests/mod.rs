@@ -1,5 +1,6 @@
 //! Tests over real repositories in temporary folders.
 
+mod diff;
 mod histories;
 mod http;
 mod message;
@@ -130,6 +131,7 @@ pub(super) fn ask(verified: Oid, bad: Oid) -> RevertRequest {
         reason: "errors failed: 3.1 % of the canary's requests against 0.2 % of the baseline's"
             .into(),
         evidence: vec!["errors: ratio 15.5 (at least 9.1, allowed 1.25), n = 5,988".into()],
+        cause: Vec::new(),
         evidence_hash: Some(format!("sha256:{}", "ab".repeat(32))),
         links: vec!["http://127.0.0.1:8787/deployments/a-1".into()],
         author: Author { name: "Serin".into(), email: "serin@example.com".into() },

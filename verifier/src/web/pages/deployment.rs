@@ -11,8 +11,8 @@ use rollout::replay::Moment;
 use rollout::{Commit, Finished, GitOutcome, Weight};
 use serde::Serialize;
 
-use super::Shell;
 use super::parts::{Button, Live, Pill, When, buttons};
+use super::{Shell, cause};
 use crate::board::{Glance, LiveGlance};
 use crate::clock::now;
 use crate::web::chart::{self, Charts};
@@ -44,6 +44,8 @@ struct View {
     verdict: Option<String>,
     findings: Vec<Row>,
     notes: Vec<String>,
+    cause: Option<cause::Section>,
+    no_cause: Option<String>,
     charts: Option<Charts>,
     moments: Vec<Decision>,
     more_moments: usize,
@@ -189,6 +191,11 @@ fn view(told: &Told, glance: Option<&Glance>, at: Timestamp) -> View {
         verdict: verdict.map(|verdict| verdict.reason.clone()),
         findings: verdict.map(findings).unwrap_or_default(),
         notes: verdict.map(|verdict| verdict.notes.clone()).unwrap_or_default(),
+        cause: told.cause.as_ref().map(cause::section),
+        no_cause: finished
+            .and_then(|f| f.cause.as_ref())
+            .filter(|explained| told.cause.is_none() && explained.found().is_none())
+            .map(|explained| explained.sentence().to_owned()),
         charts: chart::charts(told, canary.map(|canary| &*canary.policy)),
         moments: decisions(&told.story.moments, at),
         more_moments: told.story.moments.len().saturating_sub(MOMENTS),

@@ -3,6 +3,7 @@
 //!
 //! A request with the header `X-Fragment: main` gets only what changes, for live updates.
 
+mod cause;
 mod deployment;
 mod overview;
 mod parts;
@@ -46,6 +47,7 @@ impl Pages {
                 ("actions.html", include_str!("../templates/actions.html")),
                 ("live.html", include_str!("../templates/live.html")),
                 ("charts.html", include_str!("../templates/charts.html")),
+                ("cause.html", include_str!("../templates/cause.html")),
                 ("overview.html", include_str!("../templates/overview.html")),
                 ("service.html", include_str!("../templates/service.html")),
                 ("deployment.html", include_str!("../templates/deployment.html")),

@@ -4,7 +4,7 @@ use rollout::Order;
 use serde_json::{Value, json};
 
 use super::super::api::OPENAPI;
-use super::world::{HOSTILE, Site, revision};
+use super::world::{HOSTILE, Setup, Site, revision, shop};
 
 #[tokio::test]
 async fn services_are_told_with_what_moves() {
@@ -155,7 +155,8 @@ async fn orders_that_make_no_sense_get_help() {
 #[tokio::test]
 async fn the_description_names_every_path_and_only_those() {
     let folder = tempfile::tempdir().unwrap();
-    let site = Site::open(folder.path()).await;
+    let setup = Setup { rum: true, ..Setup::default() };
+    let site = Site::over(shop(folder.path()).await, folder.path(), setup).await;
     let served: Value = site.json("/api/v1/openapi.json").await;
     assert_eq!(served, serde_json::from_str::<Value>(OPENAPI).unwrap());
     let paths = served["paths"].as_object().unwrap();

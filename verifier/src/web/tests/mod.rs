@@ -5,6 +5,8 @@ mod bundle;
 mod hooks;
 mod otlp;
 mod pages;
+mod rum;
 mod security;
 mod stream;
+mod traces;
 mod world;

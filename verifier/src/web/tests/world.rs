@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex};
 
 use alerts::{Routes, Templates};
 use analysis::{Arm, Observation, Sample, Scrape};
+use analysis_providers::intake::{Intake, IntakeSettings};
 use analysis_providers::otlp::Otlp;
 use jiff::{SignedDuration, Timestamp};
 use rollout::commit::ChangedFile;
 use rollout::{
-    Candidate, Commit, DeploymentId, Event, GitOutcome, Happened, Order, Phase, Policy, Revision,
-    State, transition,
+    Candidate, Commit, DeploymentId, Event, Explained, GitOutcome, Happened, Order, Phase, Policy,
+    Revision, State, transition,
 };
 use rollout_routers::Proxy;
 use rollout_targets::process::Processes;
@@ -209,6 +210,9 @@ impl Recorder {
         self.confirm(service).await;
         self.wait(2);
         let deployment = self.id(service);
+        let cause = Explained::Nothing { why: "no traces are told here".to_owned() };
+        self.happen(service, Happened::Explained { deployment, cause, document: None }).await;
+        let deployment = self.id(service);
         self.happen(service, Happened::GitAnswered { deployment, outcome: git }).await;
         self.wait(1);
         let deployment = self.id(service);
@@ -287,6 +291,10 @@ pub(super) struct Setup {
     pub(super) head: Option<std::time::Duration>,
     /// Where pushed metrics go.
     pub(super) otlp: Option<Arc<Otlp>>,
+    /// Where pushed spans go.
+    pub(super) traces: Option<Arc<Intake>>,
+    /// Whether pages may report what browsers measure.
+    pub(super) rum: bool,
 }
 
 impl Site {
@@ -302,6 +310,8 @@ impl Site {
             hooks_secret: setup.hooks_secret.map(Secret::new),
             api_token: setup.token.map(Secret::new),
             otlp: None,
+            grpc: None,
+            rum: setup.rum.then(super::rum::settings),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -316,6 +326,10 @@ impl Site {
             repositories: BTreeMap::new(),
             folder: folder.to_owned(),
             meters: Arc::new(Meters::default()),
+            finder: crate::cause::Finder {
+                spans: Arc::new(Intake::new(IntakeSettings::default())),
+                stores: std::collections::BTreeMap::new(),
+            },
             teller: Teller::new(
                 BTreeMap::new(),
                 routes,
@@ -338,8 +352,12 @@ impl Site {
             address,
         };
         let app = App::new(&instance, handle, performer, format!("http://{address}"));
-        let app = Arc::new(match setup.otlp {
+        let app = match setup.otlp {
             Some(otlp) => app.with_otlp(otlp),
+            None => app,
+        };
+        let app = Arc::new(match setup.traces {
+            Some(intake) => app.with_traces(intake),
             None => app,
         });
         let (stop, mut stopped) = watch::channel(false);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Placed;
 use crate::stores::{USUAL_THRESHOLDS, Window};
-use crate::subject::{MeasureKind, Source};
+use crate::subject::{BROWSERS_TELL, MeasureKind, SPANS_TELL, Source};
 
 /// How a query of a policy may look, for messages.
 const FORMS: &str = "write a metric as JSON, {\"Namespace\": \"Shop\", \"MetricName\": \"Requests\", \
@@ -164,6 +164,8 @@ pub(super) fn usual(kind: MeasureKind) -> Result<Source, String> {
             "CloudWatch has no usual place for restarts; write the queries `bad` and `total` into the policy: \
              {FORMS}"
         )),
+        MeasureKind::NewErrors => Err(SPANS_TELL.to_owned()),
+        MeasureKind::Vital(_) | MeasureKind::ScriptErrors => Err(BROWSERS_TELL.to_owned()),
         MeasureKind::Gauge => Err(format!(
             "CloudWatch has no usual gauge; write the query `value` into the policy: {FORMS}"
         )),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use analysis::Arm;
 
 use crate::stores::Store;
-use crate::subject::{Instance, Measure, MeasureKind, Source, Subject};
+use crate::subject::{BROWSERS_TELL, Instance, Measure, MeasureKind, SPANS_TELL, Source, Subject};
 
 /// Most thresholds of one latency: each costs a query for each arm.
 const MOST_THRESHOLDS: usize = 32;
@@ -152,6 +152,8 @@ fn wanted(kind: MeasureKind) -> &'static str {
         MeasureKind::Restarts => {
             "write `bad`, a query that counts restarts, and `total`, one that counts seconds of running"
         }
+        MeasureKind::NewErrors => SPANS_TELL,
+        MeasureKind::Vital(_) | MeasureKind::ScriptErrors => BROWSERS_TELL,
         MeasureKind::Gauge => "write `value`, one query whose value is the gauge",
     }
 }

@@ -74,9 +74,12 @@ impl Store for Fake {
             MeasureKind::Errors => {
                 Ok(Source::Query { bad: "bad ${version}".into(), total: "all ${version}".into() })
             }
-            MeasureKind::Latency | MeasureKind::Restarts | MeasureKind::Gauge => {
-                Err("this store has no usual place for it".into())
-            }
+            MeasureKind::Latency
+            | MeasureKind::Restarts
+            | MeasureKind::Gauge
+            | MeasureKind::NewErrors
+            | MeasureKind::Vital(_)
+            | MeasureKind::ScriptErrors => Err("this store has no usual place for it".into()),
         }
     }
 

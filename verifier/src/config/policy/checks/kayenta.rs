@@ -41,7 +41,11 @@ pub(super) fn read(fields: &Fields<'_>, measure: Measure) -> Judge {
     let settings = fields.get("kayenta");
     let quantile = match measure {
         Measure::Latency => fields.get("quantile"),
-        Measure::Errors | Measure::Restarts | Measure::Gauge => None,
+        Measure::Errors
+        | Measure::Restarts
+        | Measure::NewErrors
+        | Measure::Browsers(_)
+        | Measure::Gauge => None,
     };
     let Some(judge) = judge else {
         for (name, at) in [("kayenta", &settings), ("quantile", &quantile)] {
@@ -56,7 +60,9 @@ pub(super) fn read(fields: &Fields<'_>, measure: Measure) -> Judge {
     let judged = judge.word(&[("kayenta", ())]);
     let quantile = quantile.and_then(|at| at.parse("a quantile, e.g. p99", units::quantile));
     let metric = Metric::new(match measure {
-        Measure::Errors | Measure::Restarts => Value::ErrorShare,
+        Measure::Errors | Measure::Restarts | Measure::NewErrors | Measure::Browsers(_) => {
+            Value::ErrorShare
+        }
         Measure::Latency => Value::Latency(quantile.unwrap_or(defaults::QUANTILE)),
         Measure::Gauge => Value::Gauge,
     });

@@ -21,7 +21,7 @@ pub(super) fn read(fields: &Fields<'_>, measure: Measure, metrics: &Metrics) -> 
     let before = fields.at().source().count();
     let by = match measure {
         Measure::Errors | Measure::Latency => fields.get("by"),
-        Measure::Restarts | Measure::Gauge => None,
+        Measure::Restarts | Measure::NewErrors | Measure::Browsers(_) | Measure::Gauge => None,
     };
     let metric = fields.get("metric");
     let queries = queries(measure)
@@ -54,6 +54,7 @@ pub(super) fn read(fields: &Fields<'_>, measure: Measure, metrics: &Metrics) -> 
 fn queries(measure: Measure) -> &'static [&'static str] {
     match measure {
         Measure::Errors | Measure::Restarts => &["bad", "total"],
+        Measure::NewErrors | Measure::Browsers(_) => &[],
         Measure::Latency => &["slower", "total"],
         Measure::Gauge => &["query"],
     }
@@ -62,6 +63,10 @@ fn queries(measure: Measure) -> &'static [&'static str] {
 /// Whether the policy's metrics can be read so.
 fn possible(at: &At<'_>, metrics: &Metrics, metric: Option<&At<'_>>, by: Option<&At<'_>>) {
     match metrics {
+        Metrics::Traces { .. } => {
+            let hint = "leave it out, or name another source with spec.metrics, e.g. metrics: otlp";
+            at.wrong(Wrong::new("spans are counted by themselves and have no metrics", hint));
+        }
         Metrics::Proxy => {
             let hint =
                 "leave it out, or name the source of it with spec.metrics, e.g. metrics: scrape";
@@ -94,6 +99,7 @@ fn of_metric(measure: Measure) -> &'static [&'static str] {
         Measure::Errors => &["labels", "status"],
         Measure::Latency => &["labels", "unit"],
         Measure::Restarts | Measure::Gauge => &["labels"],
+        Measure::NewErrors | Measure::Browsers(_) => &[],
     }
 }
 
@@ -120,11 +126,19 @@ fn named(fields: &Fields<'_>, at: &At<'_>, measure: Measure) -> Option<Source> {
         Measure::Errors => fields
             .get("status")
             .and_then(|at| at.map("a map, e.g. { label: code, failed: [5xx] }", status)?),
-        Measure::Latency | Measure::Restarts | Measure::Gauge => None,
+        Measure::Latency
+        | Measure::Restarts
+        | Measure::NewErrors
+        | Measure::Browsers(_)
+        | Measure::Gauge => None,
     };
     let per_second = match measure {
         Measure::Latency => fields.get("unit").and_then(|at| at.word(&UNITS)),
-        Measure::Errors | Measure::Restarts | Measure::Gauge => None,
+        Measure::Errors
+        | Measure::Restarts
+        | Measure::NewErrors
+        | Measure::Browsers(_)
+        | Measure::Gauge => None,
     };
     Some(Source::Named(Named { metric: metric?, labels, status, per_second }))
 }
@@ -167,6 +181,7 @@ fn asked(fields: &Fields<'_>, measure: Measure, metrics: &Metrics) -> Option<Sou
     let read = |at: &At<'_>| query(at, metrics);
     let total = |example| fields.required("total", example).and_then(|at| read(&at));
     match measure {
+        Measure::NewErrors | Measure::Browsers(_) => None,
         Measure::Errors | Measure::Restarts => {
             let total = total("total: orders_total, which counts all, good and bad");
             let bad = fields
@@ -185,7 +200,10 @@ fn asked(fields: &Fields<'_>, measure: Measure, metrics: &Metrics) -> Option<Sou
             match metrics {
                 Metrics::Store { .. } => read(&at),
                 Metrics::Prometheus { .. } => at.parse("a query", promql::value),
-                Metrics::Proxy | Metrics::Scrape { .. } | Metrics::Otlp { .. } => {
+                Metrics::Proxy
+                | Metrics::Scrape { .. }
+                | Metrics::Otlp { .. }
+                | Metrics::Traces { .. } => {
                     let hint = "write metric: with the gauge's name";
                     at.wrong(Wrong::new("there is no server here that answers a query", hint));
                     None
@@ -205,7 +223,8 @@ fn query(at: &At<'_>, metrics: &Metrics) -> Option<String> {
         Metrics::Proxy
         | Metrics::Scrape { .. }
         | Metrics::Prometheus { .. }
-        | Metrics::Otlp { .. } => at.parse("a counter, e.g. orders_total", promql::counter),
+        | Metrics::Otlp { .. }
+        | Metrics::Traces { .. } => at.parse("a counter, e.g. orders_total", promql::counter),
     }
 }
 

@@ -28,6 +28,11 @@ impl Measure {
                 ratio: defaults::LATENCY_RATIO,
             },
             Self::Restarts => Test::Restarts { ratio: defaults::RESTARTS_RATIO },
+            Self::NewErrors => Test::NewErrors,
+            Self::Browsers(_) => Test::Errors {
+                ratio: defaults::ERRORS_RATIO,
+                absolute: defaults::BROWSERS_ABSOLUTE.share(),
+            },
             Self::Gauge => Test::Gauge { at_most: None, sustained: defaults::GAUGE_FOR },
         }
     }
@@ -53,6 +58,13 @@ pub(super) fn read(fields: &Fields<'_>, measure: Measure) -> Option<Test> {
             meaningless(&[("atMost", &at_most), ("for", &sustained)]);
             by_kayenta(judge)
         }
+        Measure::NewErrors => Some(measure.default_test()),
+        Measure::Browsers(_) => match fields.get("tolerance") {
+            Some(at) => at.map("a map, e.g. { ratio: 1.25, absolute: 1% }", |fields| {
+                errors_tolerance(fields, defaults::BROWSERS_ABSOLUTE)
+            }),
+            None => Some(measure.default_test()),
+        },
         Measure::Errors | Measure::Latency => of_requests(fields, measure),
     }
 }
@@ -124,9 +136,16 @@ fn of_requests(fields: &Fields<'_>, measure: Measure) -> Option<Test> {
             (Some(at), Measure::Latency) => {
                 at.map("a map, e.g. { stretch: 10%, ratio: 1.1 }", latency_tolerance)
             }
-            (Some(at), Measure::Errors | Measure::Restarts | Measure::Gauge) => {
-                at.map("a map, e.g. { ratio: 1.25, absolute: 0.1% }", errors_tolerance)
-            }
+            (
+                Some(at),
+                Measure::Errors
+                | Measure::Restarts
+                | Measure::NewErrors
+                | Measure::Browsers(_)
+                | Measure::Gauge,
+            ) => at.map("a map, e.g. { ratio: 1.25, absolute: 0.1% }", |fields| {
+                errors_tolerance(fields, defaults::ERRORS_ABSOLUTE)
+            }),
         };
     };
     let at_most = objective.parse("a percentage, e.g. 99.5%", objective_rest);
@@ -163,10 +182,10 @@ fn objective_rest(text: &str) -> Result<f64, Wrong> {
     Ok(percent.rest().share())
 }
 
-fn errors_tolerance(fields: &Fields<'_>) -> Test {
+fn errors_tolerance(fields: &Fields<'_>, absolute: Percent) -> Test {
     let ratio = fields
         .or("ratio", defaults::ERRORS_RATIO, |at| at.parse("a factor, e.g. 1.25", units::ratio));
-    let absolute = fields.or("absolute", defaults::ERRORS_ABSOLUTE, |at| {
+    let absolute = fields.or("absolute", absolute, |at| {
         at.parse("a percentage, e.g. 0.1%", |text| match Percent::parse(text)? {
             percent if percent < Percent::whole(100) => Ok(percent),
             _ => Err(Wrong::new(

@@ -1,0 +1,240 @@
+//! Looks for what made a canary worse: traces of both versions, the deployed range, and the comparison of the two.
+//!
+//! Runs once, after the traffic is back and before Git is written, within a bound: an explanation is worth some
+//! seconds, not more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use analysis_providers::intake::{Intake, NoTraces};
+use analysis_providers::traces::{Fetched, TraceQuery, TraceStore};
+use analysis_traces::{Arms, Diff, EntrySubtree, Finding, Settings, TraceId, compare, example};
+use jiff::Timestamp;
+use rollout::{Explained, Explanation, SuspectCommit};
+use tokio::time::{Instant, sleep};
+
+use super::{Cause, Link, headline, lines};
+use crate::clock::now;
+
+/// Exporters send what they hold every second to every five; traces that come later are missed.
+const LONGEST_WAIT: Duration = Duration::from_secs(8);
+
+/// No trace came for this long: no more is expected.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// Longest reading of a store, with the time that it takes to settle.
+const LONGEST_READING: Duration = Duration::from_secs(90);
+
+/// Between two readings of a store that had not settled.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// The largest document that is kept with a deployment.
+const LARGEST: usize = 1024 * 1024;
+
+/// Where traces are.
+pub struct Finder {
+    /// What services push.
+    pub spans: Arc<Intake>,
+    /// Stores of `serin.yaml`, by name.
+    pub stores: BTreeMap<String, Arc<dyn TraceStore>>,
+}
+
+/// Whose traces are looked for.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// The deployment.
+    pub deployment: String,
+    /// The service's name in traces.
+    pub service: String,
+    /// How its versions are told apart.
+    pub arms: Arms,
+    /// The store that the policy names.
+    pub provider: Option<String>,
+    /// When the canary first got traffic, or the deployment began.
+    pub from: Timestamp,
+    /// When it was decided.
+    pub to: Timestamp,
+    /// Pairs of traces of synthetic journeys, baseline first.
+    pub journeys: Vec<[TraceId; 2]>,
+}
+
+/// Traces of both versions.
+struct Gathered {
+    baseline: Vec<EntrySubtree>,
+    canary: Vec<EntrySubtree>,
+    settings: Settings,
+    notes: Vec<String>,
+}
+
+impl Finder {
+    /// Finds the root cause, with `diff` as what was deployed; or says why there is none.
+    ///
+    /// # Errors
+    /// In one sentence: no traces, or traces that do not tell the versions apart, with what to do.
+    pub async fn find(&self, ask: &Question, diff: Option<Diff>) -> Result<Cause, String> {
+        let store = match &ask.provider {
+            Some(name) => Some(
+                self.stores
+                    .get(name)
+                    .ok_or(format!("serin.yaml has no store of traces named {name}"))?,
+            ),
+            None => None,
+        };
+        let gathered = match store {
+            Some(store) => Self::read(&**store, ask).await?,
+            None => self.pushed(ask).await.map_err(|error| error.to_string())?,
+        };
+        let compared = tokio::task::spawn_blocking(move || compared(&gathered, diff.as_ref()));
+        let mut cause = compared.await.map_err(|_| {
+            "the comparison of traces ended in a defect; please report it".to_owned()
+        })?;
+        if let Some(store) = store {
+            cause.links = links(&**store, ask, &cause);
+        }
+        Ok(cause)
+    }
+
+    /// What was pushed, once no more comes.
+    async fn pushed(&self, ask: &Question) -> Result<Gathered, NoTraces> {
+        let began = Instant::now();
+        let mut last = (usize::MAX, began);
+        let (split, requests) = loop {
+            let got = self.spans.subtrees(&ask.deployment, now());
+            let size = got.as_ref().map_or(0, |(split, ..)| split.canary.len());
+            if size != last.0 {
+                last = (size, Instant::now());
+            }
+            let nobody = matches!(
+                got,
+                Err(NoTraces::NoSpans { .. }
+                    | NoTraces::NotWatched(_)
+                    | NoTraces::Unlabelled { .. })
+            );
+            let quiet = last.1.elapsed() >= QUIET || began.elapsed() >= LONGEST_WAIT;
+            if quiet || nobody {
+                let (split, _, requests) = got?;
+                break (split, requests);
+            }
+            sleep(Duration::from_millis(500)).await;
+        };
+        let settings = Settings {
+            requests: Some(requests),
+            known_errors: self.spans.known_errors(&ask.deployment),
+            ..Settings::default()
+        };
+        let (baseline, canary) = (split.baseline, split.canary);
+        Ok(Gathered { baseline, canary, settings, notes: Vec::new() })
+    }
+
+    /// What a store has of the time, when it has settled.
+    async fn read(store: &dyn TraceStore, ask: &Question) -> Result<Gathered, String> {
+        let until = Instant::now() + LONGEST_READING;
+        let query = TraceQuery {
+            service: ask.service.clone(),
+            arms: ask.arms.clone(),
+            from: ask.from,
+            to: ask.to.max(ask.from.checked_add(Duration::from_secs(1)).unwrap_or(ask.from)),
+            most: TraceQuery::MOST,
+        };
+        sleep(store.settle().min(LONGEST_READING / 2)).await;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let why = match tokio::time::timeout(left, store.fetch(&query)).await {
+                Ok(Ok(fetched)) => return Ok(fetched.into()),
+                Ok(Err(error))
+                    if error.persistence == analysis_providers::Persistence::Transient =>
+                {
+                    crate::chain(&error)
+                }
+                Ok(Err(error)) => return Err(crate::chain(&error)),
+                Err(_) => "the store of traces did not answer in time".to_owned(),
+            };
+            if until.saturating_duration_since(Instant::now()) <= AGAIN {
+                return Err(why);
+            }
+            sleep(AGAIN).await;
+        }
+    }
+}
+
+impl From<Fetched> for Gathered {
+    fn from(fetched: Fetched) -> Self {
+        let Fetched { baseline, canary, requests, notes, .. } = fetched;
+        let settings = Settings { requests, known_errors: BTreeSet::new(), ..Settings::default() };
+        Self { baseline, canary, settings, notes }
+    }
+}
+
+fn compared(gathered: &Gathered, diff: Option<&Diff>) -> Cause {
+    let Gathered { baseline, canary, settings, notes } = gathered;
+    let mut root = compare(baseline, canary, settings, diff);
+    root.notes.extend(notes.iter().cloned());
+    let shown = |arm: &[EntrySubtree], of: fn(&Finding) -> &[TraceId]| {
+        let mut named = root.findings.iter().flat_map(of);
+        let of_trace = |id: &TraceId| arm.iter().find(|subtree| subtree.trace() == *id);
+        named.find_map(of_trace).map(example)
+    };
+    let (baseline, canary) = (
+        shown(baseline, |finding| &finding.examples.baseline),
+        shown(canary, |finding| &finding.examples.canary),
+    );
+    Cause { root, baseline, canary, links: Vec::new() }
+}
+
+/// The store's own pages, most useful first.
+fn links(store: &dyn TraceStore, ask: &Question, cause: &Cause) -> Vec<Link> {
+    let at = Some((ask.from, ask.to));
+    let ids = [&cause.baseline, &cause.canary].map(|shown| shown.as_ref().map(|shown| shown.trace));
+    let name = ask.provider.as_deref().unwrap_or("the store");
+    let query = TraceQuery {
+        service: ask.service.clone(),
+        arms: ask.arms.clone(),
+        from: ask.from,
+        to: ask.to,
+        most: TraceQuery::MOST,
+    };
+    let pair = ids[0].zip(ids[1]).and_then(|(baseline, canary)| store.pair(baseline, canary));
+    let one = |id: Option<TraceId>| store.link(id?, at);
+    [
+        (format!("both example traces in {name}"), pair),
+        (format!("the canary's example trace in {name}"), one(ids[1])),
+        (format!("the baseline's example trace in {name}"), one(ids[0])),
+        (format!("traces of both versions in {name}"), store.explore(&query)),
+    ]
+    .into_iter()
+    .filter_map(|(text, url)| Some(Link { text, url: url? }))
+    .collect()
+}
+
+/// A cause as the deployment's record carries it, and as the page reads it back.
+pub fn explained(found: Result<Cause, String>) -> (Explained, Option<String>) {
+    let cause = match found {
+        Ok(cause) => cause,
+        Err(why) => return (Explained::Nothing { why }, None),
+    };
+    let document = serde_json::to_string(&cause).ok().filter(|text| text.len() <= LARGEST);
+    if cause.root.findings.is_empty() {
+        let why = format!(
+            "nothing differs by more than chance in {} traces of the canary and {} of the baseline",
+            cause.root.canary.traces, cause.root.baseline.traces
+        );
+        return (Explained::Nothing { why }, document);
+    }
+    let suspects = cause.root.findings.iter().filter_map(|finding| {
+        let suspect = finding.suspect.as_ref()?;
+        Some(SuspectCommit {
+            revision: suspect.commit.clone(),
+            subject: suspect.subject.clone(),
+            position: suspect.position,
+            of: suspect.of,
+            confidence: finding.confidence.to_string(),
+        })
+    });
+    let explanation = Explanation {
+        headline: headline(&cause),
+        lines: lines(&cause),
+        suspect: suspects.into_iter().next(),
+    };
+    (Explained::Found(Box::new(explanation)), document)
+}
