@@ -93,7 +93,7 @@ pub enum Test {
         ratio: f64,
     },
     /// Fails when the canary shows an error that nobody saw before, as often as its share of the requests does not
-    /// explain (`sequential::novelty`). Never holds a weight back.
+    /// explain (`sequential::novelty`). Holds the weight only while no traces of both versions come.
     NewErrors,
     /// Fails when synthetic journeys fail or are slower on the canary than on the baseline, pair by pair
     /// (`sequential::paired`). Holds the weight until enough pairs have passed.

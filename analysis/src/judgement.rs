@@ -87,7 +87,7 @@ pub(crate) fn judge(assessment: &Assessment, settings: &Settings, next: f64) -> 
     verdict
 }
 
-/// Whether a check can hold a weight back; restarts, new errors and gauges only ever speak against a canary.
+/// Whether a check can hold a weight back; restarts and gauges only ever speak against a canary.
 pub(crate) fn is_gating(check: &Check) -> bool {
     !check.only_against
         && match &check.test {
@@ -95,9 +95,10 @@ pub(crate) fn is_gating(check: &Check) -> bool {
             | Test::Latency { .. }
             | Test::ErrorObjective { .. }
             | Test::LatencyObjective { .. }
+            | Test::NewErrors
             | Test::Journey { .. }
             | Test::Kayenta(_) => true,
-            Test::Restarts { .. } | Test::NewErrors | Test::Gauge { .. } => false,
+            Test::Restarts { .. } | Test::Gauge { .. } => false,
         }
 }
 

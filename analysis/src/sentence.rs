@@ -142,6 +142,12 @@ pub(crate) fn no_data(
             );
         }
     }
+    if matches!(check.test, Test::NewErrors) {
+        return format!(
+            "no traces of requests to both versions yet; they count some seconds after their last span, and need \
+             service.name and service.version{trouble}"
+        );
+    }
     let missing = evidence.comparisons.first().map_or("no data of either arm yet", |comparison| {
         match (comparison.canary.of, comparison.baseline.of) {
             (0, 0) => "no scrape with requests of both arms yet",

@@ -6,7 +6,7 @@ use crate::{
     Check, Counts, Finding, Settings, Status, evidence::CheckEvidence, sentence, sequential::as_f64,
 };
 
-/// New errors speak against a canary, and never for it.
+/// New errors speak against a canary; without any traces nobody would see one, so that it waits for some.
 pub(super) fn new_errors(settings: &Settings, check: &Check, evidence: &CheckEvidence) -> Finding {
     let alpha = log_threshold(settings.false_alarm);
     let mut finding = empty(check, evidence);

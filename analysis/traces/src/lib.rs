@@ -58,4 +58,7 @@ pub use span::{
     sampling_weight,
 };
 pub use strata::{Compared, Stratum};
-pub use tree::{EntrySubtree, Kept, MOST_SPANS, Refused, Trace, entries, traces};
+pub use tree::{
+    EntrySubtree, Kept, MOST_SPANS, Refused, Trace, entries, is_synthetic, synthetic_entries,
+    traces,
+};

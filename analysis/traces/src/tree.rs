@@ -140,6 +140,24 @@ impl EntrySubtree {
 ///
 /// What is wrong with the trace is added to `refused`.
 pub fn entries(trace: Trace, service: Option<&str>, refused: &mut Refused) -> Vec<EntrySubtree> {
+    subtrees(trace, service, false, refused)
+}
+
+/// The same below entries that synthetic checks caused: Serin's own journeys, and others that say so.
+pub fn synthetic_entries(
+    trace: Trace,
+    service: Option<&str>,
+    refused: &mut Refused,
+) -> Vec<EntrySubtree> {
+    subtrees(trace, service, true, refused)
+}
+
+fn subtrees(
+    trace: Trace,
+    service: Option<&str>,
+    synthetic: bool,
+    refused: &mut Refused,
+) -> Vec<EntrySubtree> {
     let Trace { kept, mut spans, .. } = trace;
     for span in &mut spans {
         if span.end < span.start {
@@ -190,8 +208,8 @@ pub fn entries(trace: Trace, service: Option<&str>, refused: &mut Refused) -> Ve
         let first = loose.partition_point(|start| *start < entry.start);
         if loose.get(first).is_some_and(|start| *start <= entry.end) {
             refused.incomplete += 1;
-        } else if is_synthetic(entry) {
-            refused.synthetic += 1;
+        } else if is_synthetic(entry) != synthetic {
+            refused.synthetic += u64::from(!synthetic);
         } else if is_skewed(&subtree) {
             refused.skewed += 1;
         } else {
@@ -245,10 +263,12 @@ fn owners(spans: &[Span], links: &Links, order: &[usize], service: Option<&str>)
     owners
 }
 
-/// Synthetic checks are compared by themselves, in pairs.
-fn is_synthetic(entry: &Span) -> bool {
+/// Whether a synthetic check caused it; those are compared by themselves, in pairs.
+pub fn is_synthetic(entry: &Span) -> bool {
+    let agent = entry.attributes.text(&["user_agent.original", "http.user_agent"]);
     entry.attributes.get("user_agent.synthetic.type").is_some()
         || entry.attributes.text(&["synthetic", "baggage.synthetic"]) == Some("true")
+        || agent.is_some_and(|agent| agent.starts_with("serin-journey/"))
 }
 
 /// Whether a child lies before its parent, or a call is answered after its caller had the answer, by more than

@@ -5,6 +5,7 @@
 //! is not called `main.rs` because these tests belong to the package of the binary, and Cargo would
 //! otherwise take them for tests of the folder's own package as well.
 
+mod causes;
 mod commits;
 mod crashes;
 mod disk;

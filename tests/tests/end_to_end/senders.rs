@@ -111,6 +111,7 @@ struct Sender {
 }
 
 /// The path of a program; says what is left out where there is none.
+#[expect(clippy::print_stdout, reason = "says what was left out where the program is missing")]
 fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let mut files = std::env::split_paths(&path).map(|folder| folder.join(name));

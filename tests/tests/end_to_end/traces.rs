@@ -86,14 +86,14 @@ impl Dumps {
         let folder = tempfile::tempdir().expect("a folder");
         let forge = Forge::create(&folder.path().join("shop.git"));
         let service =
-            "routes: [/checkout]\nlatency: { medianMs: 3, p99Ms: 9 }\nprices: prices.sql\n";
+            "routes: [/checkout]\nlatency: { medianMs: 3, p99Ms: 9 }\nprices: prices.query\n";
         let greeted = format!("# Welcome\n{service}");
         let commits = [
             forge.push(
                 "Open the shop",
-                &[("shop/service.yaml", Some(service)), ("shop/prices.sql", Some(TOGETHER))],
+                &[("shop/service.yaml", Some(service)), ("shop/prices.query", Some(TOGETHER))],
             ),
-            forge.push("Compute tax per line", &[("shop/prices.sql", Some(LINE_BY_LINE))]),
+            forge.push("Compute tax per line", &[("shop/prices.query", Some(LINE_BY_LINE))]),
             forge.push("Greet people", &[("shop/service.yaml", Some(&greeted))]),
         ];
         let dumps = Self { folder, forge, commits };
@@ -103,7 +103,7 @@ impl Dumps {
             let checkout = dumps.path(&format!("{name}-checkout"));
             fs::create_dir_all(checkout.join("shop")).expect("made");
             fs::write(checkout.join("shop/service.yaml"), service).expect("written");
-            fs::write(checkout.join("shop/prices.sql"), prices).expect("written");
+            fs::write(checkout.join("shop/prices.query"), prices).expect("written");
             let spans = traced(&checkout, &dumps.commits[end]).await;
             fs::write(dumps.path(name), spans).expect("written");
         }
@@ -136,7 +136,7 @@ async fn dumps_of_two_versions_name_the_query_its_line_and_the_commit() {
     let told = [
         "`SELECT price`: 1.00 -> 1",
         "one after the other (N+1)",
-        "called from `price the cart` at `LinePrice` (shop/prices.sql:2)",
+        "called from `price the cart` at `LinePrice` (shop/prices.query:2)",
         &format!("suspect commit 1 of 2: {} Compute tax per line", &bad[..7]),
         "confidence high",
         "operation",
@@ -169,7 +169,7 @@ async fn dumps_of_two_versions_name_the_query_its_line_and_the_commit() {
     let words = ["--baseline", "both", "--versions", &versions, "--service", "shop"];
     let found = said(&mut dumps.compare(&words)).await;
     assert_eq!(found.code, 0, "{}", found.err);
-    says(&found.out, &["one after the other (N+1)", "at `LinePrice` (shop/prices.sql:2)"]);
+    says(&found.out, &["one after the other (N+1)", "at `LinePrice` (shop/prices.query:2)"]);
 }
 
 #[tokio::test]

@@ -29,6 +29,12 @@ const LONGEST_READING: Duration = Duration::from_secs(90);
 /// Between two readings of a store that had not settled.
 const AGAIN: Duration = Duration::from_secs(5);
 
+/// With fewer traces of the canary's own traffic than this, those of journeys are compared.
+const LEAST: usize = 20;
+
+/// Traces of journeys that each version needs.
+const LEAST_WALKED: usize = 5;
+
 /// The largest document that is kept with a deployment.
 const LARGEST: usize = 1024 * 1024;
 
@@ -55,8 +61,8 @@ pub struct Question {
     pub from: Timestamp,
     /// When it was decided.
     pub to: Timestamp,
-    /// Pairs of traces of synthetic journeys, baseline first.
-    pub journeys: Vec<[TraceId; 2]>,
+    /// Synthetic journeys were walked on both versions.
+    pub walked: bool,
 }
 
 /// Traces of both versions.
@@ -83,7 +89,14 @@ impl Finder {
         };
         let gathered = match store {
             Some(store) => Self::read(&**store, ask).await?,
-            None => self.pushed(ask).await.map_err(|error| error.to_string())?,
+            None => match self.pushed(ask).await {
+                Ok(pushed) if LEAST <= pushed.canary.len() => pushed,
+                // Before it has traffic of its own, the canary is known by its journeys.
+                pushed => match self.walked(ask) {
+                    Some(walked) => walked,
+                    None => pushed.map_err(|error| error.to_string())?,
+                },
+            },
         };
         let compared = tokio::task::spawn_blocking(move || compared(&gathered, diff.as_ref()));
         let mut cause = compared.await.map_err(|_| {
@@ -125,6 +138,21 @@ impl Finder {
         };
         let (baseline, canary) = (split.baseline, split.canary);
         Ok(Gathered { baseline, canary, settings, notes: Vec::new() })
+    }
+
+    /// What synthetic journeys asked both versions for, if they were walked.
+    fn walked(&self, ask: &Question) -> Option<Gathered> {
+        if !ask.walked {
+            return None;
+        }
+        let [baseline, canary] = self.spans.synthetic(&ask.deployment, now());
+        let enough = LEAST_WALKED <= baseline.len().min(canary.len());
+        enough.then(|| Gathered {
+            baseline,
+            canary,
+            settings: Settings { least_traces: LEAST_WALKED as u64, ..Settings::default() },
+            notes: vec!["the traces are those of synthetic journeys".to_owned()],
+        })
     }
 
     /// What a store has of the time, when it has settled.

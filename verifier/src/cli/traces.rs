@@ -132,8 +132,7 @@ impl Report {
         if !self.root.table.is_empty() {
             text += &format!("\n{}", self.root.table);
         }
-        let mut left_out: Vec<String> =
-            self.refused.iter().map(|reason| reason.to_string()).collect();
+        let mut left_out: Vec<String> = self.refused.iter().map(ToString::to_string).collect();
         if self.unlabelled > 0 {
             left_out.push(format!(
                 "{} requests are of neither version, and were not compared",
@@ -216,10 +215,15 @@ fn arms(
     arms.split(found).map_err(|error| format!("{error}\nhint: {hint}"))
 }
 
+/// A line for each, indented.
+fn indented(reasons: &[impl std::fmt::Display]) -> String {
+    reasons.iter().fold(String::new(), |text, reason| format!("{text}\n  {reason}"))
+}
+
 /// Why a file that holds spans holds no request that could be compared.
 fn nothing(file: &str, service: Option<&str>, services: &str, trees: Refused) -> String {
     let left_out = refusals::reasons(&Refusals::default(), trees);
-    let left_out = left_out.iter().map(|reason| format!("\n  {reason}")).collect::<String>();
+    let left_out = indented(&left_out);
     if trees.subtrees() > 0 {
         return format!("{file} holds no request that could be compared{left_out}");
     }

@@ -26,7 +26,7 @@ pub(super) enum Prices {
 }
 
 impl Prices {
-    const fn sql(self) -> &'static str {
+    const fn query(self) -> &'static str {
         match self {
             Self::Together => {
                 "-- name: CartPrices :many\nSELECT amount FROM price WHERE sku = ANY($1);\n"
@@ -67,9 +67,9 @@ impl Shop {
             (".serin/shop.yaml", policy.as_str()),
             (
                 "README.md",
-                "# Shop\n\nThe small service of `serin demo`. What it does is in shop/service.yaml, what it asks its database in shop/prices.sql.\n",
+                "# Shop\n\nThe small service of `serin demo`. What it does is in shop/service.yaml, what it asks its database in shop/prices.query.\n",
             ),
-            ("shop/prices.sql", FIRST.prices.sql()),
+            ("shop/prices.query", FIRST.prices.query()),
             ("shop/service.yaml", &shop.service(FIRST)),
         ];
         commit(&repository, &files, "Open the shop", "Ada Lovelace")?;
@@ -85,7 +85,7 @@ impl Shop {
     ) -> Result<Oid, git2::Error> {
         let repository = Repository::open(&self.path)?;
         let files = [
-            ("shop/prices.sql", version.prices.sql()),
+            ("shop/prices.query", version.prices.query()),
             ("shop/service.yaml", &*self.service(version)),
         ];
         commit(&repository, &files, subject, author)
@@ -110,7 +110,7 @@ impl Shop {
     fn service(&self, version: Version) -> String {
         let Version { error_share, greeting, prices: _ } = version;
         format!(
-            "# {greeting}\nroutes: [/, /checkout]\nerrorShare: {error_share}\nlatency: {{ medianMs: 30, p99Ms: 60 }}\nprices: prices.sql\ndependency: {}\n",
+            "# {greeting}\nroutes: [/, /checkout]\nerrorShare: {error_share}\nlatency: {{ medianMs: 30, p99Ms: 60 }}\nprices: prices.query\ndependency: {}\n",
             self.dependency
         )
     }

@@ -44,7 +44,7 @@ impl Scenario {
         match self {
             Self::Harmless => "a harmless change",
             Self::Failing => "3 % of requests fail",
-            Self::Slow => "prices are asked for line by line, 16 queries for one (p99 up by half)",
+            Self::Slow => "prices are asked for line by line, 16 queries for one",
             Self::Incident => "a harmless change while a shared dependency fails",
         }
     }

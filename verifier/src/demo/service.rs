@@ -43,7 +43,7 @@ pub const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by-revision"
 /// Longest wait for the shared dependency.
 const DEPENDENCY_PATIENCE: Duration = Duration::from_secs(1);
 /// How long one query for prices takes on average; each between half and one and a half of it.
-const QUERY: Duration = Duration::from_micros(1_200);
+const QUERY: Duration = Duration::from_micros(700);
 /// The smallest cart, and how many sizes there are: 16 lines on average.
 const CARTS: (u32, f64) = (4, 25.0);
 /// What people read who meet the share of requests that fails.
@@ -146,7 +146,7 @@ async fn buy(State(shop): State<Arc<Shop>>, uri: Uri, headers: HeaderMap) -> Res
         _ => BROKEN,
     };
     if let Some(trace) = trace {
-        trace.end(shop.about(uri.path(), cart, code, text));
+        trace.end(about(uri.path(), cart, code, text));
     }
     let mut response = (code, format!("{text}\n")).into_response();
     if let Some(revision) = &shop.served_by {
@@ -179,14 +179,23 @@ impl Shop {
             self.price(query, cart, trace.as_deref_mut()).await;
         }
         if let Some(dependency) = &self.config.dependency
-            && !self.ask(dependency, trace).await
+            && !self.ask(dependency, trace.as_deref_mut()).await
         {
             return StatusCode::BAD_GATEWAY;
         }
-        if self.dice.uniform() < self.config.error_share {
-            return StatusCode::INTERNAL_SERVER_ERROR;
+        if self.sell(trace) { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR }
+    }
+
+    /// Takes the payment; whether it worked.
+    fn sell(&self, trace: Option<&mut Trace<'_>>) -> bool {
+        let failed = (self.dice.uniform() < self.config.error_share).then_some(BROKEN);
+        if let Some(trace) = trace {
+            let Lines { file, error_share, .. } = &self.config.lines;
+            let attributes = place(file, *error_share, "errorShare").to_vec();
+            let (name, kind) = ("take the payment".to_owned(), SpanKind::Internal);
+            trace.add(trace.root(), Instant::now(), About { name, kind, attributes, failed });
         }
-        StatusCode::OK
+        failed.is_none()
     }
 
     /// Looks the prices of a cart up, as often as the query asks.
@@ -237,27 +246,23 @@ impl Shop {
         }
         answered
     }
+}
 
-    /// What the request's own span says.
-    fn about(&self, path: &str, cart: u32, code: StatusCode, said: &'static str) -> About {
-        let mut attributes = vec![
-            text("http.request.method", "GET"),
-            text("url.path", path),
-            number("http.response.status_code", code.as_u16().into()),
-            number("cart.lines", cart),
-        ];
-        let mut name = "GET".to_owned();
-        if code != StatusCode::NOT_FOUND {
-            attributes.push(text("http.route", path));
-            name = format!("GET {path}");
-        }
-        if code == StatusCode::INTERNAL_SERVER_ERROR {
-            let Lines { file, error_share, .. } = &self.config.lines;
-            attributes.extend(place(file, *error_share, "errorShare"));
-        }
-        let failed = code.is_server_error().then_some(said);
-        About { name, kind: SpanKind::Server, attributes, failed }
+/// What the request's own span says.
+fn about(path: &str, cart: u32, code: StatusCode, said: &'static str) -> About {
+    let mut attributes = vec![
+        text("http.request.method", "GET"),
+        text("url.path", path),
+        number("http.response.status_code", code.as_u16().into()),
+        number("cart.lines", cart),
+    ];
+    let mut name = "GET".to_owned();
+    if code != StatusCode::NOT_FOUND {
+        attributes.push(text("http.route", path));
+        name = format!("GET {path}");
     }
+    let failed = code.is_server_error().then_some(said);
+    About { name, kind: SpanKind::Server, attributes, failed }
 }
 
 /// What one query's span says.

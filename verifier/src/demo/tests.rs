@@ -40,7 +40,7 @@ async fn told(
     let checkout = folder.join(revision.to_string());
     fs::create_dir_all(checkout.join("shop")).unwrap();
     let tree = repository.find_commit(revision).unwrap().tree().unwrap();
-    for name in ["shop/service.yaml", "shop/prices.sql"] {
+    for name in ["shop/service.yaml", "shop/prices.query"] {
         let entry = tree.get_path(name.as_ref()).unwrap();
         fs::write(checkout.join(name), repository.find_blob(entry.id()).unwrap().content())
             .unwrap();
@@ -116,7 +116,7 @@ async fn the_bad_query_is_named_with_its_line_and_its_commit() {
     assert!((14.0..18.0).contains(&repeats.canary), "{repeats:?}");
     let suspect = finding.suspect.as_ref().unwrap();
     assert_eq!((&suspect.commit, &*suspect.subject), (&bad, "Compute tax per line"));
-    assert_eq!((&*suspect.file, suspect.line), ("shop/prices.sql", Some(2)));
+    assert_eq!((&*suspect.file, suspect.line), ("shop/prices.query", Some(2)));
     assert_eq!(suspect.matched, Matched::Line);
 }
 

@@ -41,7 +41,7 @@ impl Performer {
             provider: policy.traces.provider.clone(),
             from: live.exposed.unwrap_or(live.deployment.began),
             to: decided,
-            journeys: trail.traces.into_iter().collect(),
+            walked: !trail.traces.is_empty(),
         };
         let diff = match self.repositories.get(&canary.repository) {
             Some(repository) => {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use analysis_traces::{
     EntrySubtree, ErrorKind, Kept, Refused, Resource, Span, Status, Trace, TraceId, entries,
-    error_of, name_of,
+    error_of, is_synthetic, name_of, synthetic_entries,
 };
 
 use super::request;
@@ -36,6 +36,8 @@ pub(super) struct Request {
 pub(super) struct Complete {
     pub(super) service: Arc<str>,
     pub(super) requests: Vec<Request>,
+    /// What synthetic checks asked for.
+    pub(super) synthetic: Vec<EntrySubtree>,
     pub(super) refused: Refused,
 }
 
@@ -74,6 +76,12 @@ fn of_service(id: TraceId, spans: Vec<Span>, service: Arc<str>, is_whole: bool) 
         })
         .collect();
     let mut refused = Refused::default();
+    let mut synthetic = Vec::new();
+    if is_whole && spans.iter().any(is_synthetic) {
+        let trace = Trace { id, kept: Kept::Uniform, spans: spans.clone() };
+        // What is wrong with it is counted below.
+        synthetic = synthetic_entries(trace, Some(&service), &mut Refused::default());
+    }
     if !is_whole {
         refused.incomplete += u64::try_from(requests.len()).unwrap_or(u64::MAX);
     } else if !requests.is_empty() {
@@ -87,7 +95,7 @@ fn of_service(id: TraceId, spans: Vec<Span>, service: Arc<str>, is_whole: bool) 
         }
     }
     let requests = requests.into_iter().map(|(_, request)| request).collect();
-    Complete { service, requests, refused }
+    Complete { service, requests, synthetic, refused }
 }
 
 /// Spans by their id: the sending side of a call, and the receiving one.

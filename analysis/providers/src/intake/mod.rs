@@ -29,7 +29,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use analysis::Arm;
-use analysis_traces::{Arms, Fingerprint, Refused, Requests, Span, Split, TraceId};
+use analysis_traces::{Arms, EntrySubtree, Fingerprint, Refused, Requests, Span, Split, TraceId};
 use jiff::Timestamp;
 
 use self::complete::complete;
@@ -274,6 +274,19 @@ impl Intake {
             return Err(watch.unwrap_or_else(|| NoTraces::NotWatched(id.to_owned())));
         }
         Ok((split, refused, requests))
+    }
+
+    /// Requests that synthetic checks made, of the baseline and of the canary, at most sixty of each, the newest
+    /// last. They are in no count.
+    pub fn synthetic(&self, id: &str, now: Timestamp) -> [Vec<EntrySubtree>; 2] {
+        let now = nanoseconds(now);
+        self.settle(now);
+        let early = self.locked().tail.early(now, nanoseconds_of(EARLY.min(self.settings.quiet)));
+        self.finish(early, now);
+        let state = self.locked();
+        let Some(watch) = state.watches.get(id) else { return [Vec::new(), Vec::new()] };
+        [Arm::Baseline, Arm::Canary]
+            .map(|arm| watch.synthetic[watch::place(arm)].iter().cloned().collect())
     }
 
     /// What is held now.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use analysis_traces::{Resource, Span, Status, Value};
+use analysis_traces::{Resource, Span, Status, Value, is_synthetic};
 
 use crate::reads::is_probed;
 use crate::subject::Failed;
@@ -30,9 +30,7 @@ pub(super) fn is_counted(span: &Span) -> bool {
     let attributes = &span.attributes;
     let path = attributes.text(&["http.route", "url.path", "http.target", "http.path"]);
     let is_probe = path.is_some_and(|path| is_probed(path.split('?').next().unwrap_or(path)));
-    let is_synthetic = attributes.get("user_agent.synthetic.type").is_some()
-        || attributes.text(&["synthetic", "baggage.synthetic"]) == Some("true");
-    !is_probe && !is_synthetic
+    !is_probe && !is_synthetic(span)
 }
 
 /// The process that answered, as far as it says.

@@ -152,8 +152,15 @@ impl State {
         let filled = self.watches.values().filter(|watch| !watch.reservoir.is_empty()).count();
         let share = 2 * filled.max(1);
         let most = (self.settings.max_spans / share, self.settings.max_held / share);
-        for Complete { service: name, requests, refused } in complete {
+        for Complete { service: name, requests, synthetic, refused } in complete {
             let Some(service) = self.services.get_mut(&name) else { continue };
+            for subtree in synthetic {
+                for id in &service.watches {
+                    if let Some(watch) = self.watches.get_mut(id) {
+                        watch.take_synthetic(&subtree);
+                    }
+                }
+            }
             for mut request in requests {
                 let mut subtree = request.subtree.take();
                 let mut is_canary = service.may_be_canary(&request.resource, now);

@@ -1,6 +1,6 @@
 //! What is kept for one live deployment: its arms, its counts, its errors and its reservoir.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use analysis::{Arm, Exponential};
@@ -19,6 +19,10 @@ const MOST_ERRORS: usize = 1_000;
 
 /// Ways to split the traffic that a policy may name.
 const MOST_TALLIES: usize = 8;
+
+/// Requests of synthetic checks that are kept of each arm, and the most spans of one.
+const MOST_SYNTHETIC: usize = 60;
+const LARGEST_SYNTHETIC: usize = 200;
 
 /// Longest name of an error in bytes: its fingerprint and its words.
 const LONGEST_ERROR: usize = 200;
@@ -73,6 +77,8 @@ pub(super) struct Watch {
     names: HashMap<Fingerprint, Named>,
     known: BTreeSet<Fingerprint>,
     pub(super) reservoir: Reservoir,
+    /// What synthetic checks asked each arm for, the newest last.
+    pub(super) synthetic: [VecDeque<EntrySubtree>; 2],
     pub(super) refused: Refused,
     requests: [u64; 2],
     /// When the newest request of each arm arrived.
@@ -110,6 +116,7 @@ impl Watch {
             names: HashMap::new(),
             known,
             reservoir: Reservoir::new(room),
+            synthetic: [VecDeque::new(), VecDeque::new()],
             refused: Refused::default(),
             requests: [0; 2],
             arrived: [None; 2],
@@ -150,6 +157,19 @@ impl Watch {
         for tally in &mut self.tallies {
             tally.count(arm, &instance, entry);
         }
+    }
+
+    /// Keeps one of the newest requests of a synthetic check, where it is small.
+    pub(super) fn take_synthetic(&mut self, subtree: &EntrySubtree) {
+        let Some(arm) = self.arms.arm_of(&subtree.entry().resource) else { return };
+        if subtree.spans().len() > LARGEST_SYNTHETIC {
+            return;
+        }
+        let kept = &mut self.synthetic[place(arm)];
+        if kept.len() >= MOST_SYNTHETIC {
+            kept.pop_front();
+        }
+        kept.push_back(subtree.clone());
     }
 
     /// Takes in a request whose trace is complete; says whose it is.
@@ -274,7 +294,7 @@ impl Watch {
     }
 }
 
-fn place(arm: Arm) -> usize {
+pub(super) fn place(arm: Arm) -> usize {
     match arm {
         Arm::Baseline => 0,
         Arm::Canary => 1,

@@ -56,8 +56,13 @@ fn what_stable_shows_is_not_new_now_nor_later() {
 }
 
 #[test]
-fn no_new_error_promotes_nothing_and_holds_nothing() {
+fn no_new_error_promotes_nothing_and_no_trace_holds_the_weight() {
     let settings = both();
+    let mut rollout = Assessment::new(&settings, &History::default());
+    rollout.observe(&settings, &pair(0, (0, 20_000), (0, 20_000)));
+    let verdict = rollout.verdict(&settings, 0.1);
+    assert_eq!(verdict.outcome, Outcome::Undecided);
+    insta::assert_snapshot!(verdict.reason, @"newErrors: no traces of requests to both versions yet; they count some seconds after their last span, and need service.name and service.version");
     let mut rollout = Assessment::new(&settings, &History::default());
     rollout.observe(&settings, &novelty(0, &[], &[]));
     let verdict = rollout.verdict(&settings, 0.1);

@@ -8,7 +8,9 @@ fn names(names: &[&str]) -> BTreeSet<String> {
 
 fn seen(looks: &[Look]) -> NewErrors {
     let mut evidence = NewErrors::default();
-    looks.iter().for_each(|look| evidence.observe(look));
+    for look in looks {
+        evidence.observe(look);
+    }
     evidence
 }
 

@@ -35,11 +35,11 @@ fn file(path: &Path) -> Result<Decoded, String> {
         path.display().to_string()
     };
     let failed = |error: io::Error| {
-        let hint = match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::IsADirectory => {
-                "\nhint: name a file of traces, as a store or the collector's file exporter writes it"
-            }
-            _ => "",
+        let is_none = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory);
+        let hint = if is_none {
+            "\nhint: name a file of traces, as a store or the collector's file exporter writes it"
+        } else {
+            ""
         };
         format!("failed to read {name}: {error}{hint}")
     };
@@ -57,7 +57,7 @@ fn file(path: &Path) -> Result<Decoded, String> {
     bar.finish_and_clear();
     if decoded.spans.is_empty() {
         let refused = decoded.refused.told();
-        let refused = refused.iter().map(|reason| format!("\n  {reason}")).collect::<String>();
+        let refused = super::indented(&refused);
         return Err(format!("{name} holds no spans{refused}"));
     }
     Ok(decoded)

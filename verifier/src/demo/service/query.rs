@@ -39,7 +39,7 @@ impl Query {
         for (number, line) in (1_u32..).zip(text.lines().map(str::trim)) {
             if let Some(comment) = line.strip_prefix("--") {
                 if let Some(named) = comment.trim().strip_prefix("name:") {
-                    name = named.split_whitespace().next().unwrap_or_default().to_owned();
+                    named.split_whitespace().next().unwrap_or_default().clone_into(&mut name);
                 }
             } else if !line.is_empty() {
                 let (_, words) = statement.get_or_insert_with(|| (number, String::new()));
@@ -71,12 +71,12 @@ mod tests {
 
     #[test]
     fn a_query_says_how_often_it_asks_and_where_it_stands() {
-        let parse = |text| Query::parse(Path::new("shop/prices.sql"), text);
+        let parse = |text| Query::parse(Path::new("shop/prices.query"), text);
         let once =
             parse("-- name: CartPrices :many\n\nSELECT amount\nFROM price WHERE sku = ANY($1);\n")
                 .unwrap();
         let expected = Query {
-            file: "shop/prices.sql".to_owned(),
+            file: "shop/prices.query".to_owned(),
             line: 3,
             name: "CartPrices".to_owned(),
             text: "SELECT amount FROM price WHERE sku = ANY($1)".to_owned(),

@@ -223,7 +223,6 @@ proptest! {
         }
         seconds += 3_600;
         look(&mut model, seconds);
-        let mut observed = observed;
         observed.sort();
         prop_assert_eq!(observed, model.observed());
 

@@ -133,6 +133,20 @@ fn the_last_value_counts_whatever_the_order_of_arrival() {
 }
 
 #[test]
+fn what_never_is_quiet_counts_after_a_minute() {
+    let rum = Rum::new(settings());
+    let report = |seconds: f64| {
+        let body = json!({ "app": "shop", "version": CANARY, "page": "/",
+            "vitals": [{ "name": "CLS", "value": seconds / 100.0, "id": "one" }] });
+        vitals(&rum, &body, seconds).unwrap()
+    };
+    assert!((0..12).all(|fives| report(f64::from(fives) * 5.0).vitals == 1));
+    assert_eq!(rum.counts(at(59.9)).open, 1);
+    assert_eq!(report(60.0).left_out, ["1 that came after its page view was counted"]);
+    assert_eq!(rum.counts(at(60.0)).apps[0].vital(Vital::Cls), crate::rum::Share { bad: 1, of: 1 });
+}
+
+#[test]
 fn apps_belong_to_services() {
     let apps = [("web", "shop"), ("admin", "back-office")];
     let apps = apps.map(|(app, service)| (app.to_owned(), service.to_owned())).into();
