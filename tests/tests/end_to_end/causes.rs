@@ -21,7 +21,11 @@ async fn flawless(world: &mut World, policy: &Policy) -> String {
 async fn an_error_that_nobody_saw_before_undoes_a_version_and_names_its_line() {
     let mut world = World::new().await;
     // No check counts failures: what speaks is the error itself.
-    let policy = world.policy().with("checks", "[latency, newErrors]");
+    // Spans come late: a rollout that is over in seconds would be over before them.
+    let policy = world
+        .policy()
+        .with("checks", "[latency, newErrors]")
+        .with("steps", "[{ weight: 25%, atLeast: 30s, deadline: 2m }]");
     flawless(&mut world, &policy).await;
     let bad = world.forge.version("shop", "Add gift cards", &version(0.05, "Gift cards"));
     let ended = world.ends(&bad, "rolledBack").await;

@@ -25,6 +25,7 @@ use axum::routing::get;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -80,9 +81,9 @@ pub(super) async fn serve_until(
         .transpose()
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     let exporter = config.telemetry.clone().map(Exporter::new).transpose()?.map(Arc::new);
-    let mut exporting = JoinSet::new();
+    let (mut exporting, stop) = (JoinSet::new(), Arc::new(Notify::new()));
     if let Some(exporter) = &exporter {
-        exporting.spawn(exporter.clone().run());
+        exporting.spawn(exporter.clone().run(stop.clone()));
     }
     let shop = Arc::new(Shop {
         config,
@@ -98,7 +99,8 @@ pub(super) async fn serve_until(
         .fallback(buy)
         .with_state(shop);
     axum::serve(listener, router).with_graceful_shutdown(until).await?;
-    exporting.shutdown().await;
+    stop.notify_one();
+    while exporting.join_next().await.is_some() {}
     if let Some(exporter) = exporter
         && let Err(why) = exporter.send().await
     {

@@ -365,6 +365,6 @@ fn the_policy_of_the_readme_is_accepted() {
     let (_, yaml) = readme.split_once("```yaml\nspec:\n").expect("a policy");
     let (yaml, _) = yaml.split_once("```").expect("its end");
     let policy = one(&format!("{FIVE_LINES}{yaml}"));
-    assert_eq!(policy.analysis.checks.len(), 10);
-    assert_eq!(policy.sources.len(), 4);
+    assert_eq!(policy.analysis.checks.len(), 12);
+    assert_eq!(policy.sources.len(), 5);
 }

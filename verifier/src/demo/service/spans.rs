@@ -17,6 +17,7 @@ use opentelemetry_proto::tonic::trace::v1::span::{Event, SpanKind};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 use prost::Message as _;
+use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::dice::Dice;
@@ -117,13 +118,16 @@ impl Exporter {
         Ok(Self { telemetry, waiting: Mutex::default(), client })
     }
 
-    /// Sends what has come together, twice a second, for ever.
-    pub(super) async fn run(self: Arc<Self>) {
+    /// Sends what has come together, twice a second, until `stop`; a batch that is being sent is sent to its end.
+    pub(super) async fn run(self: Arc<Self>, stop: Arc<Notify>) {
         let mut ticks = tokio::time::interval(BETWEEN);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut told = false;
         loop {
-            ticks.tick().await;
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = stop.notified() => return,
+            }
             if let Err(why) = self.send().await
                 && !told
             {
