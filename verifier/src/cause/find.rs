@@ -17,10 +17,11 @@ use tokio::time::{Instant, sleep};
 use super::{Cause, Link, headline, lines};
 use crate::clock::now;
 
-/// Exporters send what they hold every second to every five; traces that come later are missed.
-const LONGEST_WAIT: Duration = Duration::from_secs(8);
+/// Longest wait for pushed traces. Exporters send what they hold every five seconds by default
+/// (`OTEL_BSP_SCHEDULE_DELAY`), and a trace is whole two seconds after its last span at the earliest.
+const LONGEST_WAIT: Duration = Duration::from_secs(12);
 
-/// No trace came for this long: no more is expected.
+/// With enough traces at hand, no more of them for this long ends the wait.
 const QUIET: Duration = Duration::from_secs(2);
 
 /// Longest reading of a store, with the time that it takes to settle.
@@ -111,12 +112,19 @@ impl Finder {
     /// What was pushed, once no more comes.
     async fn pushed(&self, ask: &Question) -> Result<Gathered, NoTraces> {
         let began = Instant::now();
-        let mut last = (usize::MAX, began);
+        let mut last = (Arrived::default(), began);
         let (split, requests) = loop {
             let got = self.spans.subtrees(&ask.deployment, now());
-            let size = got.as_ref().map_or(0, |(split, ..)| split.canary.len());
-            if size != last.0 {
-                last = (size, Instant::now());
+            let arrived = Arrived {
+                canary: got.as_ref().map_or(0, |(split, ..)| split.canary.len()),
+                walked: if ask.walked {
+                    self.pairs(ask).map_or(0, |pairs| pairs[1].len())
+                } else {
+                    0
+                },
+            };
+            if arrived != last.0 {
+                last = (arrived, Instant::now());
             }
             let nobody = matches!(
                 got,
@@ -124,8 +132,7 @@ impl Finder {
                     | NoTraces::NotWatched(_)
                     | NoTraces::Unlabelled { .. })
             );
-            let quiet = last.1.elapsed() >= QUIET || began.elapsed() >= LONGEST_WAIT;
-            if quiet || nobody {
+            if nobody || arrived.is_all(last.1.elapsed(), began.elapsed()) {
                 let (split, _, requests) = got?;
                 break (split, requests);
             }
@@ -142,17 +149,19 @@ impl Finder {
 
     /// What synthetic journeys asked both versions for, if they were walked.
     fn walked(&self, ask: &Question) -> Option<Gathered> {
-        if !ask.walked {
-            return None;
-        }
-        let [baseline, canary] = self.spans.synthetic(&ask.deployment, now());
-        let enough = LEAST_WALKED <= baseline.len().min(canary.len());
-        enough.then(|| Gathered {
+        let [baseline, canary] = self.pairs(ask).filter(|_| ask.walked)?;
+        Some(Gathered {
             baseline,
             canary,
             settings: Settings { least_traces: LEAST_WALKED as u64, ..Settings::default() },
             notes: vec!["the traces are those of synthetic journeys".to_owned()],
         })
+    }
+
+    /// The traces of journeys, where each version has enough of them.
+    fn pairs(&self, ask: &Question) -> Option<[Vec<EntrySubtree>; 2]> {
+        let pairs = self.spans.synthetic(&ask.deployment, now());
+        pairs.iter().all(|of_arm| LEAST_WALKED <= of_arm.len()).then_some(pairs)
     }
 
     /// What a store has of the time, when it has settled.
@@ -183,6 +192,22 @@ impl Finder {
             }
             sleep(AGAIN).await;
         }
+    }
+}
+
+/// Traces of the canary that are here: of its own traffic, and of journeys.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Arrived {
+    canary: usize,
+    walked: usize,
+}
+
+impl Arrived {
+    /// Whether no more is waited for, after so long without a new one and so long altogether. Silence alone means
+    /// nothing: the first export of a canary may be still to come.
+    fn is_all(self, quiet: Duration, waited: Duration) -> bool {
+        let enough = LEAST <= self.canary || (self.canary == 0 && 0 < self.walked);
+        LONGEST_WAIT <= waited || (enough && QUIET <= quiet)
     }
 }
 
@@ -265,4 +290,24 @@ pub fn explained(found: Result<Cause, String>) -> (Explained, Option<String>) {
         suspect: suspects.into_iter().next(),
     };
     (Explained::Found(Box::new(explanation)), document)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_before_the_first_export_is_waited_out() {
+        let seconds = Duration::from_secs;
+        let all = |canary, walked, quiet, waited| {
+            Arrived { canary, walked }.is_all(seconds(quiet), seconds(waited))
+        };
+        assert!(!all(0, 0, 6, 6), "an SDK sends every five seconds");
+        assert!(!all(19, 0, 6, 6), "the rest may come with the next export");
+        assert!(all(20, 0, 2, 3));
+        assert!(!all(20, 0, 1, 3), "they are still coming");
+        assert!(all(0, 5, 2, 3), "before it has traffic there are its journeys only");
+        assert!(!all(1, 5, 2, 3), "it has traffic of its own");
+        assert!(all(0, 0, 12, 12) && all(100, 0, 0, 12), "never for ever");
+    }
 }
