@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::operation::name_of;
 use crate::path::critical_path;
-use crate::span::{Attributes, Kind, Status, TraceId};
+use crate::span::{Attributes, Kind, Status, TraceId, Value};
 use crate::statistics::as_f64;
 use crate::tree::EntrySubtree;
 
@@ -26,6 +26,20 @@ const HIDDEN: [&str; 6] = [
     "span.kind",
     "otel.name",
 ];
+
+/// What begins like this may tell who a visitor is.
+const PERSONAL: [&str; 7] = [
+    "enduser.",
+    "user.",
+    "client.",
+    "source.",
+    "http.request.header.",
+    "http.client_ip",
+    "url.query",
+];
+
+/// Addresses, of which the query is not shown: it may hold a token.
+const ADDRESSES: [&str; 3] = ["url.full", "http.url", "http.target"];
 
 /// One entry subtree, ready to be drawn.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -179,8 +193,18 @@ fn places(subtree: &EntrySubtree, own: &[u64]) -> Vec<Option<usize>> {
 }
 
 fn attributes(all: &Attributes) -> Vec<(String, String)> {
-    let told = all.0.iter().filter(|(name, _)| !HIDDEN.contains(&&**name));
-    told.take(MOST_ATTRIBUTES).map(|(name, value)| (cut(name), cut(&value.to_string()))).collect()
+    let is_told = |name: &str| {
+        !HIDDEN.contains(&name) && !PERSONAL.iter().any(|start| name.starts_with(start))
+    };
+    let told = all.0.iter().filter(|(name, _)| is_told(name));
+    let shown = |(name, value): &(std::sync::Arc<str>, Value)| {
+        let text = value.to_string();
+        let is_address = ADDRESSES.contains(&&**name);
+        let text =
+            if is_address { text.split(['?', '#']).next().unwrap_or_default() } else { &text };
+        (cut(name), cut(text))
+    };
+    told.take(MOST_ATTRIBUTES).map(shown).collect()
 }
 
 fn cut(text: &str) -> String {
@@ -213,6 +237,27 @@ mod tests {
         let own: f64 = example.spans.iter().map(|span| span.own).sum();
         assert!((own - 0.010).abs() < 1e-12);
         assert_eq!(example.left_out, 0);
+    }
+
+    #[test]
+    fn nothing_tells_who_the_visitor_was() {
+        let mut span = child(1, 0, "GET /cart", 0, 10);
+        span.attributes = [
+            ("enduser.id", "ada".into()),
+            ("user.email", "ada@shop.example".into()),
+            ("client.address", "192.0.2.7".into()),
+            ("http.request.header.cookie", "session=1".into()),
+            ("url.query", "token=1".into()),
+            ("url.full", "https://shop.example/cart?token=1#top".into()),
+            ("user_agent.original", "Firefox".into()),
+            ("cart.lines", 7.into()),
+        ]
+        .into_iter()
+        .collect();
+        let shown = example(&subtree(vec![span])).spans.remove(0).attributes;
+        let shown: Vec<_> = shown.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let address = ("url.full", "https://shop.example/cart");
+        assert_eq!(shown, [address, ("user_agent.original", "Firefox"), ("cart.lines", "7")]);
     }
 
     #[test]

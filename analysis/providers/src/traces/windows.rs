@@ -3,8 +3,6 @@
 //! A search answers some of what matches, often the newest or whatever was found first. Small searches of many
 //! parts of the time spread a sample over all of it.
 
-use std::time::Duration;
-
 use jiff::{SignedDuration, Timestamp};
 
 /// Part of the time; `from` is before `to`.
@@ -23,12 +21,6 @@ impl Window {
     /// Its end in whole seconds, rounded up.
     pub(super) fn last_second(self) -> i64 {
         -(-self.to.as_millisecond()).div_euclid(1_000)
-    }
-
-    /// Its length, at least a millisecond.
-    pub(super) fn length(self) -> Duration {
-        let length = self.to.duration_since(self.from).max(SignedDuration::from_millis(1));
-        length.unsigned_abs()
     }
 
     /// Longer by `by` before and after.
@@ -90,6 +82,6 @@ mod tests {
         assert_eq!(all.wider(SignedDuration::MAX), all);
         let short = window("10:00:00.25", "10:00:00.5");
         assert_eq!(short.last_second() - short.first_second(), 1);
-        assert_eq!(short.length(), Duration::from_millis(250));
+        assert_eq!(short.to.duration_since(short.from), SignedDuration::from_millis(250));
     }
 }

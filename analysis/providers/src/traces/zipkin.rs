@@ -84,7 +84,8 @@ impl Zipkin {
 
     fn request(&self, search: &Search<'_>, tag: Option<&Tag>, most: usize) -> RequestBuilder {
         let to = search.window.to.as_millisecond();
-        let lookback = search.window.length().as_millis().max(1);
+        // Whole milliseconds that hold the window's beginning.
+        let lookback = to.saturating_sub(search.window.from.as_millisecond()).max(1);
         let mut query = vec![
             ("serviceName", search.service.to_owned()),
             ("endTs", to.to_string()),
