@@ -2,7 +2,7 @@
 //! a revert that says what was to blame.
 
 use crate::harness::{World, says, text};
-use crate::shop::{Policy, good, version};
+use crate::shop::{BINARY, Policy, good, version};
 
 /// Opens a shop that has never failed.
 async fn flawless(world: &mut World, policy: &Policy) -> String {
@@ -61,6 +61,31 @@ async fn a_version_that_fails_its_journeys_never_gets_a_request_of_anybody() {
     assert_eq!(answers.ok + answers.failed, 0, "somebody was served by it: {answers:?}");
     assert_eq!(ended["git"]["undone"], true, "{ended:#}");
     says(text(&ended["cause"]), &["shop/service.yaml"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_traces_new_errors_hold_the_weight_and_say_what_to_set() {
+    let mut world = World::new().await;
+    let target = serde_json::json!({ "process": {
+        "command": [BINARY, "demo-service", "--config", "shop/service.yaml"],
+        // Another name than the policy's: its spans are somebody else's.
+        "environment": { "OTEL_SERVICE_NAME": "till" },
+        "health": "/healthz", "startTimeout": "10s", "stopGrace": "2s",
+    } });
+    let policy = world.policy().with("target", &target.to_string());
+    world.open_shop(&policy.with("checks", "[errors, newErrors]")).await;
+    let next = world.forge.version("shop", "Greet people by name", &good("Hello"));
+    let live = world.on_trial(&next).await;
+    let path = format!("/api/v1/deployments/{}", text(&live["id"]));
+    let told = world
+        .until("it says why nothing comes", async || {
+            let moments = world.get(&path).await["moments"].as_array().cloned()?;
+            moments.iter().map(|m| text(&m["reason"]).to_owned()).find(|said| said.contains("till"))
+        })
+        .await;
+    says(&told, &["newErrors", "no spans of service.name=shop", "OTEL_SERVICE_NAME=shop"]);
+    let still = world.service("shop").await["live"].clone();
+    assert_eq!((&still["id"], &still["weight"]), (&live["id"], &live["weight"]), "it rose");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -19,6 +19,7 @@ mod reverting;
 mod senders;
 mod shop;
 mod ssh;
+mod stored;
 mod stores;
 mod traces;
 mod trying;

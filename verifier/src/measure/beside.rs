@@ -4,20 +4,43 @@
 use analysis_providers::{Completeness, Instance, Measure, MetricProvider, Source, Subject};
 use analysis_traces::{ArmLabel, Arms};
 use futures_util::FutureExt as _;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rollout::policy::{Browsers, Metrics};
 use rollout::{DeploymentId, Happened, Policy};
 use rollout_targets::process::Processes;
 
 use super::subject::{kind, vital};
 use super::{Meter, Meters, PUSHED_EVERY, Sources, together};
-use analysis::{Arm, Test};
+use analysis::{Arm, Scrape, Test};
 
-/// What troubles the two sources, as told last.
+/// Spans count some ten seconds after they were sent: silence is worth a word after this.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(20);
+
+/// What troubles the two sources.
 #[derive(Default)]
 pub(super) struct Beside {
     due: Timestamp,
-    told: [Option<String>; 2],
+    troubles: [Option<Trouble>; 2],
+}
+
+/// Why a source says nothing, since when, and whether people know.
+struct Trouble {
+    why: String,
+    since: Timestamp,
+    told: bool,
+}
+
+impl Beside {
+    /// Takes in what troubles a source; gives it once when it has lasted.
+    fn trouble(&mut self, place: usize, why: Option<String>, at: Timestamp) -> Option<String> {
+        let known = self.troubles[place].take();
+        let why = why?;
+        let (since, told) =
+            known.map_or((at, false), |known| (known.since, known.told && known.why == why));
+        let lasts = at.duration_since(since) >= PATIENCE;
+        self.troubles[place] = Some(Trouble { why: why.clone(), since, told: told || lasts });
+        (lasts && !told).then_some(why)
+    }
 }
 
 /// The name by which a service's traces are known.
@@ -99,7 +122,9 @@ impl Meter {
         provider: &dyn MetricProvider,
         (id, at): (&DeploymentId, Timestamp),
         measures: Vec<Measure>,
-    ) -> Option<(String, Happened)> {
+    ) -> Vec<(String, Happened)> {
+        let names: Vec<&str> = measures.iter().map(|measure| &*measure.check).collect();
+        let checks = names.join(", ");
         let arms = [(Arm::Canary, &self.canary), (Arm::Baseline, &self.stable)];
         let instances = arms.map(|(arm, revision)| Instance {
             name: revision.clone(),
@@ -118,28 +143,50 @@ impl Meter {
             measures,
         };
         // Nothing is waited for: what was pushed is in memory.
-        let answer = provider.measure(&[subject], at).now_or_never()?.pop()?;
+        let answer = provider.measure(&[subject], at).now_or_never();
+        let Some(answer) = answer.and_then(|mut all| all.pop()) else { return Vec::new() };
         let (scrape, completeness) = match answer.result {
             Ok((scrape, Completeness::Full)) => (Some(scrape), None),
             Ok((scrape, Completeness::Partial(why))) => (Some(scrape), Some(why)),
             Ok((_, Completeness::None(why) | Completeness::Stale(why))) => (None, Some(why)),
             Err(error) => (None, Some(crate::chain(&error))),
         };
-        // It holds nothing up, so that it is told in the log only.
-        if completeness != self.beside.told[place] {
-            if let Some(why) = &completeness {
-                tracing::info!(service = self.service, deployment = %id, "{why}");
-            }
-            self.beside.told[place] = completeness;
-        }
-        let scrape = scrape.filter(|scrape| {
+        let says_something = |scrape: &Scrape| {
             scrape.observations.iter().any(|observation| observation.sample.says_something())
-        })?;
-        let what = Happened::Observed { deployment: id.clone(), scrape };
-        Some((self.service.clone(), what))
+        };
+        let trouble = self.beside.trouble(place, completeness, at);
+        // The other source of the same arms goes on, so that this is for the record only.
+        let told = trouble.map(|why| Happened::Stumbled {
+            deployment: id.clone(),
+            what: format!("{checks} without data: {why}"),
+        });
+        let seen = scrape
+            .filter(says_something)
+            .map(|scrape| Happened::Observed { deployment: id.clone(), scrape });
+        told.into_iter().chain(seen).map(|what| (self.service.clone(), what)).collect()
     }
 }
 
 fn measure(check: &str, kind: analysis_providers::MeasureKind) -> Measure {
     Measure { check: check.to_owned(), kind, source: Source::Auto, strata: Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_told_once_when_it_lasts() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let why = |text: &str| Some(text.to_owned());
+        let mut beside = Beside::default();
+        assert_eq!(beside.trouble(0, why("no spans"), at(0)), None);
+        assert_eq!(beside.trouble(0, why("no whole request"), at(19)), None);
+        assert_eq!(beside.trouble(0, why("no whole request"), at(20)), why("no whole request"));
+        assert_eq!(beside.trouble(0, why("no whole request"), at(60)), None);
+        assert_eq!(beside.trouble(0, why("no label"), at(61)), why("no label"), "it is another");
+        assert_eq!(beside.trouble(0, None, at(62)), None);
+        assert_eq!(beside.trouble(0, why("no spans"), at(63)), None, "it begins anew");
+        assert_eq!(beside.trouble(1, why("no beacon"), at(63)), None);
+    }
 }
