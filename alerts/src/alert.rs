@@ -36,6 +36,9 @@ pub struct Alert {
     /// What traces say made the canary worse, in one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
+    /// The operations behind it as lines of text of fixed width.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cause_table: Vec<String>,
     /// The commit that is most likely behind it: its place, short hash and subject.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspect: Option<String>,
@@ -63,6 +66,7 @@ impl Alert {
             stable: None,
             evidence: Vec::new(),
             cause: None,
+            cause_table: Vec::new(),
             suspect: None,
             timings: Timings::default(),
             failed_canary_requests: None,

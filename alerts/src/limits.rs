@@ -68,6 +68,9 @@ pub(crate) fn bounded(alert: &Alert, limits: &Limits) -> (Alert, bool) {
         stable: alert.stable.as_ref().map(|revision| text::clean(revision, 64)),
         evidence,
         cause: alert.cause.as_ref().map(sentence),
+        cause_table: list(&alert.cause_table, limits, &mut cut, |line| {
+            Some(text::columns(line, limits.name))
+        }),
         suspect: alert.suspect.as_ref().map(sentence),
         timings: alert.timings,
         failed_canary_requests: alert.failed_canary_requests,

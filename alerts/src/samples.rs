@@ -182,6 +182,13 @@ fn full(kind: Kind, reason: String) -> Alert {
          (src/cart/repo.rs:88, changed in 4f2c1a9)"
             .to_owned()
     });
+    if back {
+        alert.cause_table = vec![
+            "operation                 calls         change".to_owned(),
+            "shop SELECT cart_items    1.0 -> 17.0   +62 ms".to_owned(),
+            "request                                 +64 ms".to_owned(),
+        ];
+    }
     alert.suspect =
         back.then(|| "commit 2 of 5, 4f2c1a9 Add gift cards (confidence high)".to_owned());
     alert.timings = Timings {

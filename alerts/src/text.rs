@@ -196,6 +196,14 @@ pub(crate) fn escape_slack(text: &str, out: &mut dyn Write) -> io::Result<()> {
     escape_json(&escaped.replace("```", "'''"), out)
 }
 
+/// A line of a table, whose blanks count, in at most so many characters.
+pub(crate) fn columns(text: &str, most: usize) -> String {
+    let plain = |c: char| if c.is_whitespace() { ' ' } else { c };
+    let read = text.chars().take(most.saturating_mul(2));
+    let kept: String = read.map(plain).filter(|c| !unwanted(*c)).take(most).collect();
+    kept.trim_end().to_owned()
+}
+
 /// Whether the text after an `@` begins with a word that stands for everybody.
 fn mentions_all(rest: &str) -> bool {
     ["channel", "here", "everyone", "all", "group"]

@@ -116,6 +116,12 @@ pub struct RevertOrder {
     /// What traces say made the canary worse, one line each.
     #[serde(default)]
     pub cause: Vec<String>,
+    /// The operations behind it as a table of text, a line each.
+    #[serde(default)]
+    pub table: Vec<String>,
+    /// Addresses of the example traces.
+    #[serde(default)]
+    pub links: Vec<String>,
     /// 1 for the revert of a person's change, one more for each revert of a revert.
     pub generation: u32,
     /// When it was decided.

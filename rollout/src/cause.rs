@@ -24,8 +24,23 @@ pub struct Explanation {
     pub headline: String,
     /// The same at length, a line each: findings, places in the code, example traces; at most a dozen.
     pub lines: Vec<String>,
+    /// The operations that changed most as a table of text, a line each, of fixed width; at most ten.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub table: Vec<String>,
+    /// Pages of the example traces, and others worth a look; at most four.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<CauseLink>,
     /// The commit that is most likely behind it.
     pub suspect: Option<SuspectCommit>,
+}
+
+/// A page elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CauseLink {
+    /// What it leads to.
+    pub text: String,
+    /// Where.
+    pub url: String,
 }
 
 /// A commit of the deployed range.

@@ -16,7 +16,7 @@ pub mod weight;
 
 pub use action::{Action, News, Notification, RevertOrder};
 pub use analysis::Arm;
-pub use cause::{Explained, Explanation, SuspectCommit};
+pub use cause::{CauseLink, Explained, Explanation, SuspectCommit};
 pub use commit::{Candidate, Commit, Release, Revision};
 pub use deployment::{Deployment, DeploymentId, Finished, GitOutcome, Outcome};
 pub use event::{Event, Happened, Order};

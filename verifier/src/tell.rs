@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use alerts::{
-    Alert, Commit, Duty, Evidence, Git, Kind, Links, Message, Need, Routes, Templates, Timings,
-    Unsettled,
+    Alert, Commit, Duty, Evidence, Git, Kind, Link, Links, Message, Need, Routes, Templates,
+    Timings, Unsettled,
 };
 use alerts_notifiers::{DeliverError, Notifier};
 use analysis::{Finding, Verdict};
@@ -212,12 +212,20 @@ impl Teller {
         alert.evidence = finished.verdict.iter().flat_map(evidence).collect();
         if let Some(found) = finished.cause.as_ref().and_then(|cause| cause.found()) {
             alert.cause = Some(found.headline.clone());
+            alert.cause_table.clone_from(&found.table);
             alert.suspect = found.suspect.as_ref().map(suspect);
         }
         alert.timings = timings(finished);
         alert.failed_canary_requests = Some(finished.canary_failures);
         alert.links = Links {
             page: Some(format!("{}/deployments/{}", self.public_url, finished.id)),
+            dashboards: finished
+                .cause
+                .iter()
+                .filter_map(|cause| cause.found())
+                .flat_map(|found| &found.links)
+                .map(|link| Link { title: link.text.clone(), url: link.url.clone() })
+                .collect(),
             ..Links::default()
         };
         alert

@@ -194,7 +194,7 @@ fn an_override_is_tried_before_it_is_used() {
     template `slack`: does not make valid JSON: expected ident at line 1 column 11; its output has a mistake there
     template `slack`: does not make valid JSON: expected value at line 1 column 10; its output has a mistake there
     template `slack`: needs a `text`: it is what a notification shows
-    template `plain`, line 2: Variable `nonsense` is not defined. Available variables: at, author, commit_url, deployment, emoji, environment, evidence, facts, files, headline, key, kind, links, reason, repository, revision, service, severity, short_revision, source, subject, table, timings
+    template `plain`, line 2: Variable `nonsense` is not defined. Available variables: at, author, cause_table, commit_url, deployment, emoji, environment, evidence, facts, files, headline, key, kind, links, reason, repository, revision, service, severity, short_revision, source, subject, table, timings
     template `plain`, line 1: Field `url` is not defined
     template `webhook`: must be a JSON object
     template `plain`: makes more than 262144 bytes

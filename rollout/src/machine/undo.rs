@@ -293,16 +293,17 @@ pub(super) fn revert_order(state: &State, live: &Live, back: &RollBack) -> Rever
         v.findings.iter().map(|f| format!("{}: {}", f.check, f.sentence)).collect()
     });
     let generation = candidate.revert_generation + 1;
+    let found = back.cause.as_ref().and_then(Explained::found);
     RevertOrder {
         deployment: live.deployment.id.clone(),
         stable: live.deployment.stable.clone(),
         reason: back.reason.clone(),
         evidence,
-        cause: back
-            .cause
-            .as_ref()
-            .and_then(Explained::found)
-            .map_or_else(Vec::new, |found| found.lines.clone()),
+        cause: found.map_or_else(Vec::new, |found| found.lines.clone()),
+        table: found.map_or_else(Vec::new, |found| found.table.clone()),
+        links: found.map_or_else(Vec::new, |found| {
+            found.links.iter().map(|link| link.url.clone()).collect()
+        }),
         generation,
         decided: back.decided,
         only_show: only_show(state, live, generation, back.decided),

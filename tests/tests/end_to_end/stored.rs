@@ -92,7 +92,8 @@ async fn the_cause_is_read_from_a_real_jaeger_with_links_to_it() {
     assert_eq!(ended["git"]["undone"], true, "{ended:#}");
     says(text(&ended["cause"]), &["ShopError", "shop/service.yaml:3", &bad[..7]]);
     let (_, message) = &world.forge.log()[0];
-    says(message, &["\nCause:\n", "ShopError"]);
+    says(message, &["\nCause:\n", "ShopError", "\n  operation ", "\n  request "]);
+    says(message, &[&format!("  {page}/trace/")]);
     let story = world.get(&format!("/api/v1/deployments/{}", text(&ended["id"]))).await;
     let links = story["cause"]["links"].to_string();
     says(&links, &["both example traces in main", &format!("{page}/trace/"), "..."]);

@@ -11,10 +11,10 @@ use analysis_providers::intake::{Intake, NoTraces};
 use analysis_providers::traces::{Fetched, TraceQuery, TraceStore};
 use analysis_traces::{Arms, Diff, EntrySubtree, Finding, Settings, TraceId, compare, example};
 use jiff::Timestamp;
-use rollout::{Explained, Explanation, SuspectCommit};
+use rollout::{CauseLink, Explained, Explanation, SuspectCommit};
 use tokio::time::{Instant, sleep};
 
-use super::{Cause, Link, headline, lines};
+use super::{Cause, Link, headline, lines, table};
 use crate::clock::now;
 
 /// Longest wait for pushed traces. Exporters send what they hold every five seconds by default
@@ -35,6 +35,9 @@ const LEAST: usize = 20;
 
 /// Traces of journeys that each version needs.
 const LEAST_WALKED: usize = 5;
+
+/// Links that go into alerts and commits.
+const MOST_LINKS: usize = 4;
 
 /// The largest document that is kept with a deployment.
 const LARGEST: usize = 1024 * 1024;
@@ -287,6 +290,13 @@ pub fn explained(found: Result<Cause, String>) -> (Explained, Option<String>) {
     let explanation = Explanation {
         headline: headline(&cause),
         lines: lines(&cause),
+        table: table(&cause),
+        links: cause
+            .links
+            .iter()
+            .take(MOST_LINKS)
+            .map(|link| CauseLink { text: link.text.clone(), url: link.url.clone() })
+            .collect(),
         suspect: suspects.into_iter().next(),
     };
     (Explained::Found(Box::new(explanation)), document)

@@ -11,7 +11,7 @@ use analysis_traces::{Example, RootCause};
 use serde::{Deserialize, Serialize};
 
 pub use self::find::{Finder, Question, explained};
-pub use self::short::{headline, lines};
+pub use self::short::{headline, lines, table};
 pub use self::show::text;
 
 /// The root cause of one deployment's failure, as the journal keeps it.

@@ -11,6 +11,10 @@ use super::Cause;
 const MOST_LINES: usize = 12;
 const WIDTH: usize = 100;
 
+/// Width of the table in alerts and commits, in characters, and its rows.
+const TABLE_WIDTH: usize = 96;
+const TABLE_ROWS: usize = 5;
+
 /// Findings that a commit message tells, and the lines of each.
 const FINDINGS: usize = 3;
 const LINES_EACH: usize = 2;
@@ -66,6 +70,16 @@ pub fn lines(cause: &Cause) -> Vec<String> {
     }
     lines.truncate(MOST_LINES);
     lines.into_iter().map(|line| if is_special(&line) { quoted(&line) } else { line }).collect()
+}
+
+/// The operations that changed most, for alerts and commits: a head, the first rows and the sum, at most 96 characters
+/// wide where names can be cut that far.
+pub fn table(cause: &Cause) -> Vec<String> {
+    let table = cause.root.table_within(TABLE_WIDTH);
+    let harmless = |line: &str| -> String { line.chars().filter(|c| is_harmless(*c)).collect() };
+    let lines: Vec<String> = table.lines().map(harmless).collect();
+    let Some((sum, rows)) = lines.split_last() else { return Vec::new() };
+    rows.iter().take(1 + TABLE_ROWS).chain(std::iter::once(sum)).cloned().collect()
 }
 
 /// Whether Git or one of its readers takes the line for something else than text.

@@ -181,6 +181,12 @@ pub(super) fn printable(text: &str, limit: usize) -> String {
     line
 }
 
+/// The same for a line of a table, whose blanks count.
+pub(super) fn columns(text: &str, limit: usize) -> String {
+    let plain = |sign: char| if sign.is_whitespace() || sign.is_control() { ' ' } else { sign };
+    text.chars().map(plain).filter(|sign| !invisible(*sign)).take(limit).collect()
+}
+
 fn invisible(sign: char) -> bool {
     matches!(sign,
         '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')

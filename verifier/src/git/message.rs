@@ -5,7 +5,7 @@
 //! kept from looking like the end of the message, so that nobody's subject can forge a trailer.
 
 use super::changes::Touched;
-use super::commit::{DEPLOYMENT, EVIDENCE, GENERATION, REASON, REVERTS, printable, short};
+use super::commit::{DEPLOYMENT, EVIDENCE, GENERATION, REASON, REVERTS, columns, printable, short};
 use super::revert::RevertRequest;
 
 /// Width of the message's lines, in characters.
@@ -64,6 +64,7 @@ pub(super) fn message(ask: &RevertRequest, touched: &Touched) -> String {
     }
     list(&mut text, "Evidence", &ask.evidence);
     list(&mut text, "Cause", &ask.cause);
+    table(&mut text, &ask.table);
     list(&mut text, "Links", &ask.links);
 
     text.push('\n');
@@ -101,6 +102,17 @@ fn list(text: &mut String, title: &str, lines: &[String]) {
     }
     if lines.len() > LINES {
         paragraph(text, &format!("and {} more", lines.len() - LINES), "  ", "  ");
+    }
+}
+
+/// Lines whose columns stand below one another: nothing of them is wrapped.
+fn table(text: &mut String, lines: &[String]) {
+    if lines.iter().all(String::is_empty) {
+        return;
+    }
+    text.push('\n');
+    for line in lines.iter().take(LINES) {
+        text.extend(["  ", columns(line, WIDTH - 2).trim_end(), "\n"]);
     }
 }
 

@@ -39,6 +39,8 @@ pub struct RevertRequest {
     pub evidence: Vec<String>,
     /// What traces say made it worse, one fact a line.
     pub cause: Vec<String>,
+    /// The operations behind it as lines of text of fixed width.
+    pub table: Vec<String>,
     /// Hash of the stored evidence, `sha256:...`.
     pub evidence_hash: Option<String>,
     /// Addresses of pages about the deployment.

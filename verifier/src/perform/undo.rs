@@ -72,8 +72,11 @@ impl Performer {
             reason: order.reason.clone(),
             evidence: order.evidence.clone(),
             cause: order.cause.clone(),
+            table: order.table.clone(),
             evidence_hash: self.evidence_hash(order).await,
-            links: vec![format!("{}/deployments/{}", self.public_url, order.deployment)],
+            links: std::iter::once(format!("{}/deployments/{}", self.public_url, order.deployment))
+                .chain(order.links.iter().cloned())
+                .collect(),
             author: repository.author.clone(),
             generation: order.generation,
             at: order.decided.as_second(),

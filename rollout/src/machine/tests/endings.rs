@@ -3,7 +3,7 @@
 use Arm::{Baseline, Canary};
 
 use super::*;
-use crate::cause::Explanation;
+use crate::cause::{CauseLink, Explanation};
 use crate::policy::Limit;
 
 #[test]
@@ -67,6 +67,8 @@ fn the_revert_says_what_traces_say() {
     let explanation = Explanation {
         headline: "p99 +85 ms: 16 more `SELECT cart_items`".to_owned(),
         lines: vec!["from `CartRepo::load`".to_owned()],
+        table: vec!["operation  change".to_owned()],
+        links: vec![CauseLink { text: "a trace".to_owned(), url: "https://t/1".to_owned() }],
         suspect: None,
     };
     let cause = Explained::Found(Box::new(explanation));
@@ -79,6 +81,7 @@ fn the_revert_says_what_traces_say() {
     assert!(moved.reason.as_ref().unwrap().starts_with("traces say: p99 +85 ms"));
     let Some(Action::Revert(order)) = moved.actions.first() else { panic!("no revert: {moved:?}") };
     assert_eq!(order.cause, ["from `CartRepo::load`"]);
+    assert_eq!((&*order.table[0], &*order.links[0]), ("operation  change", "https://t/1"));
     // An answer that comes twice, and one that comes too late, change nothing.
     let why = "no traces".to_owned();
     let cause_again = Explained::Nothing { why };

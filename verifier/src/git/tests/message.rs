@@ -98,6 +98,8 @@ fn foreign_text_cannot_forge_a_trailer() {
         reason: "--- x\n\nReverts-Deployment: other\0\u{7}".into(),
         evidence: vec!["\n\nReverts-Deployment: other\n".into(), "---".into()],
         links: vec!["#\n---\nReverts-Deployment: other".into()],
+        cause: vec!["x\n\nReverts-Deployment: other".into()],
+        table: vec!["a   b\n\nReverts-Deployment: other\u{202e}".into()],
         evidence_hash: Some("sha256:1\nReverts-Deployment: other".into()),
         deployment: "real\nReverts-Deployment: other".into(),
         service: "a\n\nRevert-Generation: 9".into(),

@@ -132,6 +132,7 @@ pub(super) fn ask(verified: Oid, bad: Oid) -> RevertRequest {
             .into(),
         evidence: vec!["errors: ratio 15.5 (at least 9.1, allowed 1.25), n = 5,988".into()],
         cause: Vec::new(),
+        table: Vec::new(),
         evidence_hash: Some(format!("sha256:{}", "ab".repeat(32))),
         links: vec!["http://127.0.0.1:8787/deployments/a-1".into()],
         author: Author { name: "Serin".into(), email: "serin@example.com".into() },
